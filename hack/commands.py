@@ -1,0 +1,134 @@
+"""`make demo`, `make test`, `make check`, `make bench`: run something, stop everything, tell."""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hack.acquire import acquire
+from hack.background import STATE
+from hack.cluster import Cluster
+from hack.install import PLURALS
+from hack.places import ROOT, server_state
+from hack.source import Way
+from hack.stack import Stack
+from hack.steps import say, step
+
+SAMPLES = ROOT / "manifests" / "samples"
+SAMPLES_NAMESPACE = "ipam-samples"
+EXPECTATION = "ipam.dotmac.io/sample-expects"
+SATISFIED = {"Allocated", "Reserved", "Ready"}
+TIERS = {
+    "unit": "unit",
+    "db": "db and not adversarial",
+    "apiserver": "apiserver and not adversarial",
+    "adversarial": "adversarial",
+}
+CHECKS: dict[str, Sequence[str]] = {
+    "format": ("ruff", "format", "--check", "--quiet"),
+    "lint": ("ruff", "check", "--quiet"),
+    "types": ("mypy",),
+    "import contracts": ("lint-imports",),
+    "dependencies": ("deptry", "operator"),
+    "generated CRDs": ("python", "-m", "ipam_operator.api.crd", "--check"),
+}
+
+
+@contextmanager
+def throw_away(name: str) -> Iterator[Path]:
+    """A state directory for one run, at a known place, so that a crashed run leaves nothing that adds up."""
+    state = STATE / name
+    STATE.mkdir(exist_ok=True)
+    with (STATE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        owned = (state, server_state(state))
+        for directory in owned:
+            shutil.rmtree(directory, ignore_errors=True)
+        state.mkdir()
+        try:
+            yield state
+        finally:
+            for directory in owned:
+                shutil.rmtree(directory, ignore_errors=True)
+
+
+def demo() -> int:
+    """The samples on a stack of their own."""
+    with throw_away("demo") as state:
+        with Stack(state, durable=False) as stack:
+            with step("samples: kubectl apply -f manifests/samples"):
+                stack.cluster.run_kubectl("create", "namespace", SAMPLES_NAMESPACE)
+                stack.cluster.run_kubectl("apply", "-n", SAMPLES_NAMESPACE, "-f", SAMPLES)
+            with step("samples: every one as expected"):
+                await_samples(stack.cluster)
+            for plural in reversed(PLURALS):
+                say(f"\n$ kubectl get {plural} -A")
+                say(stack.cluster.run_kubectl("get", plural, "-A").rstrip())
+            say("")
+        say("==> all stopped")
+    return 0
+
+
+def await_samples(cluster: Cluster) -> None:
+    """Wait until each sample ends as its annotation says."""
+    listed = json.loads(cluster.run_kubectl("get", ",".join(PLURALS), "-n", SAMPLES_NAMESPACE, "-o", "json"))
+    for item in listed["items"]:
+        expected = item["metadata"].get("annotations", {}).get(EXPECTATION, "Ready")
+        wanted = "condition=Ready" if expected in SATISFIED else f"jsonpath={{.status.reason}}={expected}"
+        name = f"{item['kind'].lower()}/{item['metadata']['name']}"
+        cluster.run_kubectl("wait", f"--for={wanted}", "--timeout=60s", "-n", SAMPLES_NAMESPACE, name)
+
+
+def test(arguments: Sequence[str]) -> int:
+    """All tiers, each with its time; a tier without tests is a failure. With arguments: one run of what they choose."""
+    with step("control plane: choose"):
+        source = acquire()
+    environment = dict(os.environ)
+    if source.way in {Way.ASSETS, Way.CACHE}:
+        environment["KUBEBUILDER_ASSETS"] = str(source.path.resolve())
+    pytest = ("-m", "pytest", "-q", "-m")
+    if arguments:
+        return run("python", *pytest, "not performance", *arguments, environment=environment)
+    failed = []
+    for tier, expression in TIERS.items():
+        with step(f"tests: {tier}"):
+            if run("python", *pytest, expression, environment=environment) != 0:
+                failed.append(tier)
+    say(f"FAILED: {', '.join(failed)}" if failed else "all tiers passed")
+    return int(bool(failed))
+
+
+def check() -> int:
+    """Whatever can be told without running the program."""
+    failed = []
+    for title, command in CHECKS.items():
+        with step(title):
+            if run(*command) != 0:
+                failed.append(title)
+    say(f"FAILED: {', '.join(failed)}" if failed else "all checks passed")
+    return int(bool(failed))
+
+
+def bench(arguments: Sequence[str]) -> int:
+    """The benchmarks, on a stack of their own without an operator: they start theirs."""
+    with throw_away("bench") as state, Stack(state, operator=False) as stack:
+        shown = stack.environment()
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("IPAM_")},
+            **shown,
+            "PATH": f"{shown['PATH']}{os.pathsep}{os.environ.get('PATH', '')}",
+            "IPAM_TEST_OPERATOR_KUBECONFIG": str(stack.operator_kubeconfig),
+        }
+        with step("benchmarks"):
+            return run("python", "-m", "tests.bench", *arguments, environment=environment)
+
+
+def run(program: str, *arguments: str, environment: Mapping[str, str] | None = None) -> int:
+    """Run a program of our virtual environment from the clone; its exit code."""
+    command = [str(Path(sys.executable).parent / program), *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, check=False).returncode

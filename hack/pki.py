@@ -1,0 +1,62 @@
+"""Throw-away certificates, made by the openssl program."""
+
+import ssl
+import subprocess
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+SERVICE_ADDRESS = "10.0.0.1"
+DAYS = "365"
+
+
+def openssl(*args: str | Path) -> None:
+    """Run one openssl command.
+
+    Raises:
+        RuntimeError: with its own words.
+    """
+    done = subprocess.run(["openssl", *map(str, args)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"openssl {args[0]} failed: {done.stderr}")
+
+
+class Pki:
+    """Certificates of one control plane: an authority, the server, an administrator, token keys."""
+
+    def __init__(self, directory: Path) -> None:
+        self.dir = directory
+        self.authority = directory / "ca.crt"
+
+    def make(self) -> None:
+        """Make what is missing; an existing set is kept, so that a restarted server knows its tokens."""
+        done = self.dir / "complete"
+        if done.exists():
+            return
+        self.dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+        subject = ("-days", DAYS, "-subj", "/CN=local-ca")
+        openssl("req", "-x509", *new_key, *subject, "-keyout", self.dir / "ca.key", "-out", self.authority)
+        names = f"DNS:localhost,DNS:kubernetes.default.svc,IP:{LOOPBACK},IP:{SERVICE_ADDRESS}"
+        self._sign(new_key, "apiserver", "/CN=kube-apiserver", f"subjectAltName={names}\nextendedKeyUsage=serverAuth\n")
+        self._sign(new_key, "admin", "/O=system:masters/CN=local-admin", "extendedKeyUsage=clientAuth\n")
+        key = self.dir / "sa.key"
+        openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key)
+        openssl("ec", "-in", key, "-pubout", "-out", self.dir / "sa.pub")
+        for file in self.dir.iterdir():
+            file.chmod(0o600)
+        done.touch()
+
+    def admin_context(self) -> ssl.SSLContext:
+        """TLS as the administrator."""
+        context = ssl.create_default_context(cafile=str(self.authority))
+        context.load_cert_chain(self.dir / "admin.crt", self.dir / "admin.key")
+        return context
+
+    def _sign(self, new_key: tuple[str, ...], name: str, subject: str, extensions: str) -> None:
+        base = self.dir / name
+        request, extra = base.with_suffix(".csr"), base.with_suffix(".ext")
+        extra.write_text(extensions)
+        openssl("req", *new_key, "-subj", subject, "-keyout", base.with_suffix(".key"), "-out", request)
+        authority = ("-CA", self.authority, "-CAkey", self.dir / "ca.key", "-CAcreateserial")
+        openssl("x509", "-req", "-days", DAYS, "-in", request, *authority, "-extfile", extra,
+                "-out", base.with_suffix(".crt"))  # fmt: skip

@@ -1,0 +1,55 @@
+"""Where things lie: the clone, its state, the cache, and ground that every user can read."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = "dotmac-ipam"
+#: Ground that an unprivileged user can read; a clone or a home often is not.
+OPEN_GROUND = Path("/var/lib") / NAME
+
+
+def is_root() -> bool:
+    """Whether servers that refuse root must be given another user."""
+    return os.geteuid() == 0
+
+
+def cache(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where what was built or downloaded stays from run to run."""
+    base = environment.get("IPAM_CACHE") or environment.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / NAME
+
+
+def open_ground() -> Path:
+    """A directory of ours that the unprivileged user of a root's server can enter."""
+    OPEN_GROUND.mkdir(mode=0o755, exist_ok=True)
+    return OPEN_GROUND
+
+
+def clone_key(root: Path = ROOT) -> str:
+    """Short name of this clone, so that two clones never share state."""
+    return hashlib.sha256(str(root).encode()).hexdigest()[:10]
+
+
+def server_state(state: Path) -> Path:
+    """Where PostgreSQL keeps what belongs to `state`: there, or outside the clone for root."""
+    if not is_root():
+        return state / "postgres"
+    return open_ground() / clone_key(state.resolve())
+
+
+@contextmanager
+def temporary(prefix: str) -> Iterator[Path]:
+    """A directory for one run, removed afterwards; readable for root's unprivileged servers."""
+    directory = Path(tempfile.mkdtemp(prefix=f"{NAME}-{prefix}-", dir=open_ground() if is_root() else None))
+    if is_root():
+        directory.chmod(0o755)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""The kinds as users write them: pydantic models, and the CRDs generated from them."""

@@ -1,0 +1,98 @@
+"""IPClaim: a request for addresses. Lean, because every claim pays for its schema on every write."""
+
+from typing import Self
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from ipam_operator.api.base import Document, rules
+from ipam_operator.api.fields import Hostname, IPAddress, Line200, ObjectName, Prose
+from ipam_operator.api.status import ADDRESSES_LIMIT, IPClaimStatus
+from ipam_operator.domain.model import ClaimDetail, ClaimRequest, Identity, ObjectRef
+
+
+class PoolRef(Document):
+    """An IPPool of the same namespace."""
+
+    name: ObjectName = Field(description="Name of the IPPool. It may be made later: the claim waits for it.")
+
+
+class IPClaimSpec(Document):
+    """What is wanted of the claim."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            {
+                "rule": "!has(self.address) || self.count == 1",
+                "fieldPath": ".count",
+                "message": "must be 1 when spec.address names the one address",
+            }
+        )
+    )
+
+    pool_ref: PoolRef = Field(description="The pool to take addresses from.")
+    count: int = Field(
+        default=1,
+        ge=1,
+        le=ADDRESSES_LIMIT,
+        description="How many addresses, 1 to 1024; default 1. All or nothing; not necessarily adjacent.",
+    )
+    address: IPAddress | None = Field(
+        default=None,
+        description=(
+            "Exactly this address of the pool, IPv4 or IPv6: 10.20.0.50. Only with count 1. What was granted stands in"
+            " status.address. Absent: any free one."
+        ),
+    )
+    hostname: Hostname | None = Field(
+        default=None, description="Host name to find the address by, in lower case: web-1.example.com."
+    )
+    description: Prose | None = Field(default=None, description="Anything worth knowing, for people.")
+    assigned_to: Line200 | None = Field(
+        default=None, description="Who or what uses the address: customer 4711, rack B7."
+    )
+
+    @model_validator(mode="after")
+    def _one_named_address(self) -> Self:
+        if self.address is not None and self.count != 1:
+            raise PydanticCustomError("count", "must be 1 when spec.address names the one address", {"field": "count"})
+        return self
+
+    def to_domain(self, identity: Identity, *, actor: str) -> ClaimRequest:
+        """The request. Whatever the shape lets pass is for the store to judge."""
+        detail = None
+        if self.hostname or self.assigned_to or self.description:
+            detail = ClaimDetail(self.hostname or "", self.assigned_to or "", self.description or "")
+        pool = ObjectRef(identity.ref.namespace, self.pool_ref.name)
+        return ClaimRequest(identity, pool, self.count, self.address, detail, actor)
+
+
+class IPClaim(Document):
+    """A request for addresses of an IPPool. They are held until the claim is deleted.
+
+    Wait for them with `kubectl wait --for=condition=Ready ipc/NAME` and read them in status.address. A claim that
+    finds its pool full waits in the pool's queue and gets its addresses when others are released.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            {
+                "rule": (
+                    "!has(oldSelf.status) || !has(oldSelf.status.address)"
+                    " || self.spec.poolRef.name == oldSelf.spec.poolRef.name && self.spec.count == oldSelf.spec.count"
+                    " && has(self.spec.address) == has(oldSelf.spec.address)"
+                    " && (!has(self.spec.address) || self.spec.address == oldSelf.spec.address)"
+                ),
+                "fieldPath": ".spec",
+                "message": (
+                    "poolRef, count and address must stay as they are once the claim has its addresses:"
+                    " make another claim instead"
+                ),
+            }
+        )
+    )
+
+    spec: IPClaimSpec = Field(
+        description="What is wanted. poolRef, count and address are immutable once the claim has its addresses."
+    )
+    status: IPClaimStatus | None = Field(default=None, description="What the claim got. Written by the operator only.")

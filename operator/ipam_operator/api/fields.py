@@ -1,0 +1,189 @@
+"""Field types: what Python reads and what the API server judges, side by side.
+
+CEL rules stand on the leaves, because each one is paid for on every write. `cidr()` and `ip()` fail on junk, so a
+message asks `isCIDR` or `isIP` first; `+` on strings exceeds the cost budget, `format` does not.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated, Any, Final, TypeVar
+
+from pydantic import Field, PlainValidator, WithJsonSchema
+
+from ipam_operator.api.base import Rule
+from ipam_operator.net.cidr import Address, Network, parse_address, parse_network
+from ipam_operator.net.ranges import parse_ends
+
+ADDRESS_LIMIT: Final = 45
+"""Characters of the longest spelling of an address, so that it still gets told its canonical one."""
+CIDR_LIMIT: Final = ADDRESS_LIMIT + len("/128")
+RANGE_LIMIT: Final = 2 * ADDRESS_LIMIT + len("-")
+COUNT_LIMIT: Final = 39
+"""Decimal digits of 2^128."""
+MAX_INTEGER: Final = 2**53 - 1
+"""The largest integer that every JSON reader keeps exactly (RFC 8259 section 6)."""
+
+T = TypeVar("T")
+
+
+def _text(parse: Callable[[str], T], limit: int) -> PlainValidator:
+    def read(value: Any) -> T:
+        if not isinstance(value, str):
+            raise ValueError("must be a string")  # noqa: TRY004 - pydantic reports ValueError, TypeError escapes
+        if len(value) > limit:
+            raise ValueError(f"must have at most {limit} characters")
+        return parse(value)
+
+    return PlainValidator(read)
+
+
+def _schema(limit: int, *rules: Rule) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "maxLength": limit, "x-kubernetes-validations": list(rules)})
+
+
+_ADDRESS_RULE: Final[Rule] = {
+    "rule": "isIP(self) && ip.isCanonical(self)",
+    "message": "must be a canonical IP address, such as 10.0.0.1 or 2001:db8::1",
+    "messageExpression": (
+        "isIP(self) ? 'must be written as %s'.format([string(ip(self))])"
+        " : 'must be an IP address, such as 10.0.0.1 or 2001:db8::1'"
+    ),
+}
+_CIDR_RULE: Final[Rule] = {
+    "rule": "isCIDR(self) && string(cidr(self).masked()) == self",
+    "message": "must be a canonical CIDR, such as 10.0.0.0/24 or 2001:db8::/64",
+    "messageExpression": (
+        "isCIDR(self) ? 'must be written as %s'.format([string(cidr(self).masked())])"
+        " : 'must be a CIDR, such as 10.0.0.0/24 or 2001:db8::/64'"
+    ),
+}
+_RANGE_RULE: Final[Rule] = {
+    "rule": (
+        "self.contains('/') ? isCIDR(self) && string(cidr(self).masked()) == self"
+        " : self.split('-').size() <= 2 && self.split('-').all(end, isIP(end) && ip.isCanonical(end))"
+        " && ip(self.split('-')[0]).family() == ip(self.split('-')[self.split('-').size() - 1]).family()"
+    ),
+    "message": "must be an address, a range of one family or a CIDR: 10.0.0.5, 10.0.0.10-10.0.0.20, 2001:db8::/120",
+    "messageExpression": (
+        "isCIDR(self) ? 'must be written as %s'.format([string(cidr(self).masked())])"
+        " : isIP(self) ? 'must be written as %s'.format([string(ip(self))])"
+        " : 'must be an address, a range of one family or a CIDR:"
+        " 10.0.0.5, 10.0.0.10-10.0.0.20, 2001:db8::/120, each canonical'"
+    ),
+}
+CIDR_STAYS: Final[Rule] = {
+    "rule": "self == oldSelf",
+    "message": "must stay as it is: make another network instead",
+    "messageExpression": "'must stay %s: make another network instead'.format([oldSelf])",
+}
+
+IPAddress = Annotated[Address, _text(parse_address, ADDRESS_LIMIT), _schema(ADDRESS_LIMIT, _ADDRESS_RULE)]
+"""One canonical address."""
+
+NetworkCIDR = Annotated[Network, _text(parse_network, CIDR_LIMIT), _schema(CIDR_LIMIT, _CIDR_RULE, CIDR_STAYS)]
+"""A canonical CIDR that stays as it was created."""
+
+Ends = Annotated[tuple[Address, Address], _text(parse_ends, RANGE_LIMIT), _schema(RANGE_LIMIT, _RANGE_RULE)]
+"""The ends of an address, range or CIDR. Which one is lower is for `to_domain`: CEL cannot order addresses."""
+
+_DURATION: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(h|ms|m|s)")
+_UNITS: Final = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+_DURATION_LIMIT: Final = 16
+"""With six digits a number, too short for a sum that overflows Go's int64 of nanoseconds: that would be an error
+of the rule instead of an answer of it."""
+_LONGEST: Final = timedelta(hours=720)
+_DURATION_WORDS: Final = "must be a duration from 0s to 720h, such as 30s, 5m or 1h30m"
+
+
+def parse_duration(text: str) -> timedelta:
+    """A Go duration, down to milliseconds and up to 30 days.
+
+    Raises:
+        ValueError: not a duration, or out of bounds.
+    """
+    parts = list(_DURATION.finditer(text))
+    if not parts or "".join(part.group() for part in parts) != text:
+        raise ValueError(_DURATION_WORDS)
+    total = timedelta(milliseconds=sum(float(part[1]) * _UNITS[part[2]] for part in parts))
+    if total > _LONGEST:
+        raise ValueError(_DURATION_WORDS)
+    return total
+
+
+Duration = Annotated[
+    timedelta,
+    _text(parse_duration, _DURATION_LIMIT),
+    _schema(
+        _DURATION_LIMIT,
+        {
+            "rule": (
+                r"self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(h|ms|m|s))+$') && duration(self) <= duration('720h')"
+            ),
+            "message": _DURATION_WORDS,
+        },
+    ),
+]
+"""A Go duration."""
+
+
+def _matching(pattern: str, words: str) -> Callable[[str], str]:
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if compiled.fullmatch(text) is None:
+            raise ValueError(words)
+        return text
+
+    return check
+
+
+def _named(limit: int, pattern: str, words: str) -> tuple[PlainValidator, WithJsonSchema]:
+    rule = {"rule": f"self.matches('^{pattern}$')", "message": words}
+    return _text(_matching(pattern, words), limit), _schema(limit, rule)
+
+
+_LABEL: Final = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_HOSTNAME: Final = _named(
+    253, f"{_LABEL}([.]{_LABEL})*", "must be a host name in lower case, such as web-1.example.com"
+)
+_VRF: Final = _named(
+    63,
+    "[A-Za-z0-9]([A-Za-z0-9._:-]*[A-Za-z0-9])?",
+    "must consist of letters, digits, '.', '_', ':' and '-', such as mpls-blue or 65000:100",
+)
+
+Hostname = Annotated[str, _HOSTNAME[0], _HOSTNAME[1]]
+"""RFC 1123."""
+
+VRF = Annotated[str, _VRF[0], _VRF[1]]
+"""A name or a route distinguisher."""
+
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
+"""The name of an object of ours. Anything else would wait for ever for an object that cannot be made."""
+
+
+def _line(limit: int) -> Any:
+    return Field(min_length=1, max_length=limit, pattern=r"^[^\x00-\x1f\x7f]*$")
+
+
+Line100 = Annotated[str, _line(100)]
+Line200 = Annotated[str, _line(200)]
+"""Text on one line."""
+
+Prose = Annotated[str, Field(max_length=1024, pattern=r"^[^\x00]*$")]
+"""Text of several lines. PostgreSQL cannot store a NUL."""
+
+Count = Annotated[str, Field(max_length=COUNT_LIMIT, pattern="^[0-9]+$")]
+"""A number of addresses; a string because it may exceed 2^53."""
+
+Percent = Annotated[str, Field(max_length=6, pattern=r"^[0-9]{1,3}([.][0-9]{1,2})?$")]
+"""At most two decimals, no percent sign."""
+
+Moment = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
+"""RFC 3339."""
+
+Generation = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+
+AddressText = Annotated[str, Field(max_length=CIDR_LIMIT)]
+"""Written by the operator, hence without rules: they would be paid for on every status write."""

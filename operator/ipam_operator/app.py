@@ -1,0 +1,66 @@
+"""Composition root: settings -> connections -> stores -> services. Knows no Kubernetes."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from ipam_operator.config import Settings
+from ipam_operator.domain.findings import Brake
+from ipam_operator.services.audit import ConflictAudit
+from ipam_operator.services.claims import Claims
+from ipam_operator.services.networks import Networks, Pools
+from ipam_operator.services.resync import Resync
+from ipam_operator.store.audit import Audit
+from ipam_operator.store.counters import Counters
+from ipam_operator.store.database import Database
+from ipam_operator.store.leases import Leases
+from ipam_operator.store.ownership import Ownership
+from ipam_operator.store.parents import Parents
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """Everything that answers, wired."""
+
+    claims: Claims
+    networks: Networks
+    pools: Pools
+    parents: Parents
+    counters: Counters
+    audit: ConflictAudit
+    resync: Resync
+    ownership: Ownership
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[App]:
+    """The app with its connections, which are opened at first use and closed at the end."""
+    async with AsyncExitStack() as stack:
+
+        async def database(connections: int) -> Database:
+            return await stack.enter_async_context(
+                Database(
+                    settings.database_url,
+                    connections=connections,
+                    statement_cache=settings.statement_cache,
+                    timeout=settings.statement_timeout_seconds,
+                )
+            )
+
+        hot = await database(settings.store_connections)
+        timers = await database(settings.timer_connections)
+        # Of its own: a probe that waits behind an audit would take a busy store for a dead one.
+        beat = await database(1)
+        ownership = Ownership(beat)
+        audit = Audit(timers)
+        parents = Parents(hot)
+        yield App(
+            claims=Claims(Leases(hot)),
+            networks=Networks(parents),
+            pools=Pools(parents),
+            parents=parents,
+            counters=Counters(timers),
+            audit=ConflictAudit(audit),
+            resync=Resync(audit, ownership, Brake(settings.release_brake_count, settings.release_brake_percent)),
+            ownership=ownership,
+        )

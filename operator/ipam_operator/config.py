@@ -1,0 +1,73 @@
+"""Settings: environment variables, once, into one frozen value."""
+
+import os
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ipam_operator.errors import SettingsError
+
+PREFIX = "IPAM_"
+
+
+class Settings(BaseModel):
+    """Every setting, its unit in its name and its default with the reason."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    database_url: str = Field(description="PostgreSQL URL of the allocation store.")
+    statement_cache: bool = Field(default=True, description="Off behind PgBouncer in transaction mode before 1.21.")
+    store_connections: int = Field(
+        default=4, ge=1, le=64, description="Hot path; one statement is in flight per pool, so few suffice."
+    )
+    timer_connections: int = Field(
+        default=2, ge=1, le=16, description="Separate, so that a storm of claims starves no timer or probe."
+    )
+    statement_timeout_seconds: float = Field(default=30.0, gt=0, description="Client-side limit of a call.")
+    migrate: bool = Field(
+        default=True, description="Bring the schema up to date at start; off: refuse to start on another schema."
+    )
+    adopt_store: bool = Field(
+        default=False, description="Take over a store that belongs to another cluster (design rule 12)."
+    )
+    api_connections: int = Field(
+        default=32, ge=1, le=256, description="Status writes in flight; more only queue in the API server."
+    )
+    batch_limit: int = Field(default=1000, ge=1, le=10_000, description="Claims in one allocate statement.")
+    health_host: str = Field(default="127.0.0.1", description="Bind address of probes and metrics.")
+    health_port: int = Field(default=8080, ge=0, le=65535, description="0 lets the kernel choose.")
+    health_port_file: str = Field(default="", description="Where to write the chosen port; empty: nowhere.")
+    pool_timer_seconds: float = Field(default=15.0, gt=0, description="Counters and cool-down of each pool.")
+    audit_timer_seconds: float = Field(default=300.0, gt=0, description="Conflict audit of each network.")
+    resync_seconds: float = Field(
+        default=120.0, gt=0, description="Cluster against store; the guarantee behind every lost event."
+    )
+    release_brake_count: int = Field(
+        default=50, ge=0, description="A resync that would release more leases than this, and ..."
+    )
+    release_brake_percent: float = Field(
+        default=10.0, ge=0, le=100, description="... more than this share of all, stops and asks (rule 12)."
+    )
+    leader_seconds: float = Field(
+        default=10.0,
+        gt=0.5,
+        description="A leader silent for so long is replaced; renewed every third of it.",
+    )
+    leader_election: bool = Field(default=True, description="Off only in tests: correctness never depends on it.")
+    log_level: str = Field(default="INFO", description="Level of the root logger.")
+
+
+def load(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read `IPAM_*`; unknown names with that prefix are refused, so a typo cannot pass for a default.
+
+    Raises:
+        SettingsError: naming each variable that is missing, unknown or out of bounds.
+    """
+    source = os.environ if environment is None else environment
+    values = {name.removeprefix(PREFIX).lower(): value for name, value in source.items() if name.startswith(PREFIX)}
+    foreign = {name for name in values if name.startswith("test_") or name == "cache"}  # of the development stack
+    try:
+        return Settings.model_validate({name: value for name, value in values.items() if name not in foreign})
+    except ValidationError as error:
+        wrong = [f"{PREFIX}{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors()]
+        raise SettingsError("\n".join(wrong)) from error

@@ -1,0 +1,1 @@
+"""Frozen values and pure decisions: no await, no clock, no framework."""

@@ -1,0 +1,121 @@
+"""What audit and resync find, and what a second look makes of it. Pure."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from ipam_operator.domain.model import ObjectRef
+
+
+class FindingType(StrEnum):
+    """How cluster and store, or the store's own tables, can disagree."""
+
+    FREE_AND_HELD = "FreeAndHeld"
+    """A free range covers a held address, or another free range."""
+    LEAKED = "Leaked"
+    """Addresses that are neither free nor held."""
+    OUTSIDE_RANGE = "OutsideRange"
+    """A lease or free range outside the pool's effective ranges."""
+    ORPHAN = "Orphan"
+    """A lease whose claim does not exist."""
+    DRIFT = "Drift"
+    """A claim shows other addresses than the store holds for it."""
+    UNBACKED = "Unbacked"
+    """A claim shows addresses that the store does not hold for it."""
+    UNANSWERED = "Unanswered"
+    """A claim holds addresses that its status does not show (yet)."""
+    UNKNOWN = "Unknown"
+    """A claim that neither holds nor waits."""
+    GHOST = "Ghost"
+    """A place in a queue whose claim does not exist."""
+
+
+SEVERITY: Final[Mapping[FindingType, str]] = {
+    FindingType.FREE_AND_HELD: "High",
+    FindingType.DRIFT: "High",
+    FindingType.UNBACKED: "High",
+    FindingType.OUTSIDE_RANGE: "Medium",
+    FindingType.LEAKED: "Medium",
+    FindingType.ORPHAN: "Medium",
+}
+"""Findings that a network's audit reports; the others are work in progress for the resync."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One disagreement; its identity is all that a second observation must see again."""
+
+    type: FindingType
+    network: UUID | None
+    pool: ObjectRef | None
+    addresses: str
+    claim_uid: UUID | None = None
+    claim: ObjectRef | None = None
+    generation: int | None = None
+
+    @property
+    def message(self) -> str:
+        """In words."""
+        pool = f"pool {self.pool.name}" if self.pool is not None else "its pool"
+        claim = f"IPClaim {self.claim.name}" if self.claim is not None else f"claim {self.claim_uid}"
+        match self.type:
+            case FindingType.FREE_AND_HELD:
+                return f"{self.addresses} is held or free twice in {pool}"
+            case FindingType.LEAKED:
+                return f"{self.addresses} is neither free nor held in {pool}"
+            case FindingType.OUTSIDE_RANGE:
+                return f"{self.addresses} is outside the effective ranges of {pool}"
+            case FindingType.ORPHAN:
+                return f"{self.addresses} is held for {claim}, which does not exist"
+            case FindingType.DRIFT:
+                return f"{claim} shows other addresses than the {self.addresses} held for it"
+            case FindingType.UNBACKED:
+                return f"{claim} shows {self.addresses}, which the store does not hold for it"
+            case _:
+                return f"{claim}: {self.type.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Brake:
+    """A resync that would release more than both limits stops and asks (design rule 12)."""
+
+    count: int
+    percent: float
+
+    def stops(self, releases: int, live: int) -> bool:
+        """Whether so many releases out of so many live claims look like a wrong world."""
+        return releases > self.count and releases * 100 > self.percent * live
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a resync does."""
+
+    look_again: frozenset[UUID]
+    """Claims that exist: their reconciler finds out what to do."""
+    release: tuple[Finding, ...]
+    """Leases and queue places that nobody claims, seen twice."""
+    suspects: frozenset[Finding]
+    """Seen once: to be looked at next time."""
+    braked: int = 0
+    """Releases that the brake has stopped."""
+
+
+_REPUT: Final = {FindingType.UNBACKED, FindingType.UNANSWERED, FindingType.UNKNOWN, FindingType.DRIFT}
+_ABANDONED: Final = {FindingType.ORPHAN, FindingType.GHOST}
+
+
+def plan(
+    findings: Iterable[Finding], suspects: Collection[Finding], *, live: int, brake: Brake, confirmed: bool
+) -> Plan:
+    """Decide on findings; `suspects` are those of the previous resync, `confirmed`: a person let the brake go."""
+    seen = list(findings)
+    abandoned = [one for one in seen if one.type in _ABANDONED]
+    twice = tuple(one for one in abandoned if one in suspects)
+    orphans = sum(one.type is FindingType.ORPHAN for one in twice)
+    look_again = frozenset(one.claim_uid for one in seen if one.type in _REPUT and one.claim_uid is not None)
+    if brake.stops(orphans, live) and not confirmed:
+        return Plan(look_again, (), frozenset(abandoned), orphans)
+    return Plan(look_again, twice, frozenset(one for one in abandoned if one not in suspects))

@@ -1,0 +1,112 @@
+"""Answers. Every refusal is one of these values, with the words a user will read."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from ipam_operator.domain.model import Identity, ObjectRef
+from ipam_operator.net.cidr import Address
+
+
+class Reason(StrEnum):
+    """The closed set of condition reasons (design section 2)."""
+
+    ALLOCATED = "Allocated"
+    READY = "Ready"
+    POOL_EXHAUSTED = "PoolExhausted"
+    QUEUED = "Queued"
+    POOL_PAUSED = "PoolPaused"
+    POOL_NOT_FOUND = "PoolNotFound"
+    NETWORK_NOT_FOUND = "NetworkNotFound"
+    STORE_UNAVAILABLE = "StoreUnavailable"
+    ADDRESS_CONFLICT = "AddressConflict"
+    NETWORK_OVERLAP = "NetworkOverlap"
+    OUTSIDE_POOL = "OutsidePool"
+    INVALID_SPEC = "InvalidSpec"
+    INVALID_NETWORK = "InvalidNetwork"
+    GATEWAY_CONFLICT = "GatewayConflict"
+    SHRINK_REFUSED = "ShrinkRefused"
+    IN_USE = "InUse"
+    DELETING = "Deleting"
+
+
+HEALS_BY_ITSELF = frozenset(
+    {
+        Reason.POOL_EXHAUSTED,
+        Reason.QUEUED,
+        Reason.POOL_PAUSED,
+        Reason.POOL_NOT_FOUND,
+        Reason.NETWORK_NOT_FOUND,
+        Reason.STORE_UNAVAILABLE,
+        Reason.IN_USE,
+        Reason.DELETING,
+    }
+)
+"""Reasons shown as `Reconciling`; every other refusal is `Stalled`: only the user can help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What a host needs beside its address to use it."""
+
+    family: int
+    """4 or 6."""
+    prefix_length: int
+    gateway: Address | None
+    dns_servers: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The claim holds `addresses`, in ordinal order."""
+
+    claim: Identity
+    pool: ObjectRef
+    addresses: tuple[Address, ...]
+    lease_generation: int
+    allocated_at: datetime
+    block: Block
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The object has nothing (or keeps what it had); `message` says what would work."""
+
+    subject: Identity
+    reason: Reason
+    message: str
+    queue_position: int | None = None
+    """1 is the head of the pool's queue; only for claims that wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """The claim was deleted before it was answered: nobody is left to tell."""
+
+    claim: Identity
+
+
+ClaimOutcome = Granted | Refused | Vanished
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A network or pool is in service with its newest spec."""
+
+    subject: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A deletion must wait: `holders` is a bounded sample of the `total` that hold it."""
+
+    subject: Identity
+    total: int
+    holders: tuple[ObjectRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """The object is no longer in the store."""
+
+    subject: Identity

@@ -1,0 +1,1 @@
+"""Every line that knows Kopf or the API server."""

@@ -1,0 +1,169 @@
+"""The few requests we send to the API server ourselves, on our own bounded connections.
+
+JSON patches with a `test` on the UID, because a merge patch of `/status` ignores a wrong UID and answers 200:
+a namesake would get our address.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Final, Self
+from uuid import UUID
+
+import aiohttp
+import kopf
+
+from ipam_operator import telemetry
+from ipam_operator.domain.model import ObjectRef
+from ipam_operator.errors import ClusterUnavailableError
+from ipam_operator.kube.resources import GROUP, VERSION, Kind
+
+Json = dict[str, Any]
+Login = Callable[[], kopf.ConnectionInfo]
+
+_JSON_PATCH: Final = {"Content-Type": "application/json-patch+json"}
+_PAGE: Final = 500
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=30.0, connect=10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One object, by name for the URL and by UID for the truth."""
+
+    kind: Kind
+    ref: ObjectRef
+    uid: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The status code of a write, and how long the server asks us to wait (seconds)."""
+
+    code: int
+    retry_after: float | None = None
+    body: str = ""
+
+    @property
+    def done(self) -> bool:
+        """The change is stored."""
+        return self.code < HTTPStatus.MULTIPLE_CHOICES
+
+    @property
+    def gone(self) -> bool:
+        """The object we meant is not there any more, or was not the one we meant."""
+        return self.code in {HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY}
+
+
+def login() -> kopf.ConnectionInfo:
+    """Credentials of the pod, else of KUBECONFIG.
+
+    Raises:
+        ClusterUnavailableError: when there are neither.
+    """
+    settings = kopf.OperatorSettings()
+    info = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
+    if info is None:
+        raise ClusterUnavailableError("no service account and no KUBECONFIG: run in a pod, or set KUBECONFIG")
+    return info
+
+
+class ApiServer:
+    """An API server behind at most `connections` connections; logs in again after a 401."""
+
+    def __init__(self, connections: int, login: Login = login) -> None:
+        self._login, self._connections = login, connections
+        self._session: aiohttp.ClientSession | None = None
+        self._server, self._headers = "", dict[str, str]()
+
+    async def __aenter__(self) -> Self:
+        info = self._login()
+        connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=75, ssl=info.as_ssl_context())
+        self._server, self._headers = info.server.rstrip("/"), info.as_http_headers()
+        self._session = aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def patch(self, target: Target, operations: list[Json], *, subresource: str = "") -> Reply:
+        """Apply JSON patch operations to the object that has this UID.
+
+        Raises:
+            ClusterUnavailableError: the server could not be reached; the patch may or may not be applied.
+        """
+        guard = {"op": "test", "path": "/metadata/uid", "value": str(target.uid)}
+        path = f"{self._path(target.kind, target.ref.namespace)}/{target.ref.name}{subresource}"
+        reply = await self._send("PATCH", path, json.dumps([guard, *operations]), _JSON_PATCH)
+        write = subresource.removeprefix("/") or "metadata"
+        telemetry.api_writes.labels(target.kind.value, write, str(reply.code)).inc()
+        return reply
+
+    async def post_event(self, namespace: str, event: Json) -> Reply:
+        """Create an Event (core/v1)."""
+        path = f"/api/v1/namespaces/{namespace}/events"
+        reply = await self._send("POST", path, json.dumps(event), {"Content-Type": "application/json"})
+        telemetry.api_writes.labels("events", "create", str(reply.code)).inc()
+        return reply
+
+    async def objects(self, kind: Kind) -> AsyncIterator[Json]:
+        """Every object of the cluster, in pages of one consistent snapshot.
+
+        Raises:
+            ClusterUnavailableError: the list is not complete; nothing may be concluded from what came so far.
+        """
+        token = ""
+        while True:
+            query = f"?limit={_PAGE}" + (f"&continue={token}" if token else "")
+            reply = await self._send("GET", self._path(kind) + query)
+            if not reply.done:
+                raise ClusterUnavailableError(f"listing {kind.value}: HTTP {reply.code}")
+            page = json.loads(reply.body)
+            for item in page["items"]:
+                yield item
+            token = page["metadata"].get("continue", "")
+            if not token:
+                return
+
+    async def cluster_uid(self) -> UUID:
+        """The UID of `kube-system`, which is what names a cluster.
+
+        Raises:
+            ClusterUnavailableError: not reachable, or RBAC does not allow to read that namespace.
+        """
+        reply = await self._send("GET", "/api/v1/namespaces/kube-system")
+        if not reply.done:
+            raise ClusterUnavailableError(f"reading namespace kube-system: HTTP {reply.code}")
+        return UUID(json.loads(reply.body)["metadata"]["uid"])
+
+    @staticmethod
+    def _path(kind: Kind, namespace: str | None = None) -> str:
+        scope = f"/namespaces/{namespace}" if namespace is not None else ""
+        return f"/apis/{GROUP}/{VERSION}{scope}/{kind.value}"
+
+    async def _send(
+        self, method: str, path: str, body: str | None = None, headers: dict[str, str] | None = None
+    ) -> Reply:
+        reply = await self._once(method, path, body, headers or {})
+        if reply.code == HTTPStatus.UNAUTHORIZED:  # a rotated token
+            self._headers = self._login().as_http_headers()
+            reply = await self._once(method, path, body, headers or {})
+        return reply
+
+    async def _once(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> Reply:
+        if self._session is None:
+            raise ClusterUnavailableError("the session is not open")
+        try:
+            async with self._session.request(
+                method, self._server + path, data=body, headers={**self._headers, **headers}
+            ) as response:
+                text = await response.text()
+                after = response.headers.get("Retry-After", "")
+                return Reply(response.status, float(after) if after.isdigit() else None, text)
+        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as error:
+            raise ClusterUnavailableError(f"{method} {path}: {error!r}") from error

@@ -1,0 +1,36 @@
+"""All claims of the cluster, as briefly as a comparison needs them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from ipam_operator.domain.model import ObjectRef
+from ipam_operator.kube.apiserver import ApiServer
+from ipam_operator.kube.inbox import Item
+from ipam_operator.kube.resources import Kind
+
+
+@dataclass(slots=True)
+class Census:
+    """One consistent list."""
+
+    shown: dict[UUID, str] = field(default_factory=dict)
+    """Claim -> the addresses in its status, joined by commas; '' without any."""
+    pools: dict[UUID, ObjectRef] = field(default_factory=dict)
+    """Claim -> the pool it refers to."""
+
+
+async def census(api: ApiServer, visit: Callable[[Item], None] = lambda _item: None) -> Census:
+    """List all claims, page by page.
+
+    Raises:
+        ClusterUnavailableError: the list is not complete, so nothing may be concluded.
+    """
+    found = Census()
+    async for body in api.objects(Kind.CLAIM):
+        item = Item.of(Kind.CLAIM, body)
+        found.shown[item.uid] = ",".join(item.status.get("addresses") or ())
+        pool = (item.spec.get("poolRef") or {}).get("name", "")
+        found.pools[item.uid] = ObjectRef(item.identity.ref.namespace, pool)
+        visit(item)
+    return found

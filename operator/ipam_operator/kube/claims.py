@@ -1,0 +1,277 @@
+"""IPClaims: inbox -> (finalizer) -> per-pool batch -> store -> status; releases likewise, in one lane."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+from ipam_operator import telemetry
+from ipam_operator.api import v1alpha1
+from ipam_operator.domain.answers import Due, Served
+from ipam_operator.domain.model import ClaimRequest, ObjectRef, Release
+from ipam_operator.domain.outcome import HEALS_BY_ITSELF, ClaimOutcome, Granted, Reason, Refused, Vanished
+from ipam_operator.errors import StoreFaultError, StoreUnavailableError
+from ipam_operator.kube import status
+from ipam_operator.kube.alarms import Alarms
+from ipam_operator.kube.apiserver import Reply, Target
+from ipam_operator.kube.backoff import CappedBackoff
+from ipam_operator.kube.events import Events
+from ipam_operator.kube.inbox import Inbox, Item
+from ipam_operator.kube.lanes import Lanes
+from ipam_operator.kube.resources import CHANGED_BY, REQUESTED_BY, Kind
+from ipam_operator.kube.writer import Writer
+from ipam_operator.net.cidr import Address, parse_address
+from ipam_operator.services.claims import SERVE_LIMIT, Claims
+
+_RELEASES: Final = "releases"
+_SETTLE_SECONDS: Final = 0.1
+_STORE_DELAYS: Final = CappedBackoff(0.1, 5.0)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    item: Item
+    request: ClaimRequest
+
+
+class ClaimReconciler:
+    """Answers claims. Owns no truth: everything it remembers can be lost and is found again by resync."""
+
+    def __init__(self, claims: Claims, inbox: Inbox, writer: Writer, events: Events, *, batch_limit: int) -> None:
+        self._claims, self._inbox, self._writer, self._events = claims, inbox, writer, events
+        self._batch_limit = batch_limit
+        self._pools: Lanes[ObjectRef, _Asked] = Lanes(self._answer, batch_limit)
+        self._releases: Lanes[str, Item] = Lanes(self._release, batch_limit)
+        self._alarms = Alarms(self.serve)
+        self._told_away: set[UUID] = set()
+        self._tell: set[ObjectRef] = set()
+        self.on_release: Callable[[ObjectRef], None] = lambda _pool: None
+        """Called with the pool of each released claim: a deletion may have waited for it."""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._pools.run())
+            group.create_task(self._releases.run())
+            group.create_task(self._alarms.run())
+            group.create_task(self._take())
+
+    def see(self, item: Item, *, force: bool = False) -> None:
+        """Take note of a claim; with `force` also of one that looks answered."""
+        self._inbox.put(item, force=force)
+
+    def serve(self, pool: ObjectRef, *, tell: bool = False) -> None:
+        """Bind whoever waits for this pool, as far as addresses are there; `tell` the others how it stands."""
+        if tell:
+            self._tell.add(pool)
+        self._pools.put(pool)
+
+    def alarm(self, dues: Iterable[Due]) -> None:
+        """Remember when waited-for addresses come due."""
+        for due in dues:
+            self._alarms.set(due.pool, due.seconds)
+
+    async def _take(self) -> None:
+        while True:
+            for item in await self._inbox.take(self._batch_limit):
+                if item.dying:
+                    self._releases.put(_RELEASES, item)
+                elif item.held:
+                    self._ask(item)
+                else:
+                    self._writer.hold(item, self._held(item))
+            await asyncio.sleep(0)
+
+    def _held(self, item: Item) -> Callable[[Reply], None]:
+        def held(reply: Reply) -> None:
+            if reply.done:
+                self._ask(item)
+            else:  # gone, or changed since: its next event brings it back
+                self._inbox.done(item.uid)
+
+        return held
+
+    def _ask(self, item: Item) -> None:
+        request = v1alpha1.claim_request(item.identity, item.spec, actor=_actor(item))
+        if isinstance(request, Refused):
+            self._write(item, request)
+        else:
+            self._pools.put(request.pool, _Asked(item, request))
+
+    async def _answer(self, pool: ObjectRef, asked: list[_Asked]) -> None:
+        if not asked:
+            await self._serve(pool)
+            return
+        telemetry.batch_size.observe(len(asked))
+        # A list after a restart comes in name order: who was first is told by the API server's clock.
+        asked.sort(key=lambda one: str(one.item.meta.get("creationTimestamp", "")))
+        for delay in _STORE_DELAYS:
+            try:
+                served = await self._allocate(pool, asked)
+                break
+            except StoreUnavailableError as error:
+                _log.warning("%d claims of %s wait for the store: %s", len(asked), pool, error)
+                self._tell_away(asked)
+                await asyncio.sleep(delay)
+        self.alarm(served.due)
+        items = {one.item.uid: one.item for one in asked}
+        now = time.monotonic()
+        for outcome in served.outcomes:
+            item = items.pop(_claim_of(outcome), None)
+            if item is None:
+                self._write_served(outcome)
+            else:
+                telemetry.allocation_seconds.observe(now - item.seen)
+                self._told_away.discard(item.uid)
+                self._write(item, outcome)
+        for item in items.values():  # the store could not even say why: the resync asks again
+            self._inbox.done(item.uid)
+
+    async def _allocate(self, pool: ObjectRef, asked: list[_Asked]) -> Served:
+        """What a claim shows it keeps, or is told that it cannot: an address never changes silently."""
+        shown = {one.item.uid: addresses for one in asked if (addresses := _shown(one.item))}
+        if not shown:
+            return await self._claims.allocate(pool, [one.request for one in asked])
+        showing = [(one.request, shown[one.item.uid]) for one in asked if one.item.uid in shown]
+        adopted = await self._claims.adopt(pool, showing)
+        settled = {_claim_of(outcome) for outcome in adopted.outcomes}
+        rest = [one.request for one in asked if one.item.uid not in settled]
+        if not rest:
+            return adopted
+        served = await self._claims.allocate(pool, rest)
+        return Served(adopted.outcomes + served.outcomes, served.due)
+
+    async def _serve(self, pool: ObjectRef) -> None:
+        tell = pool in self._tell
+        self._tell.discard(pool)
+        for delay in _STORE_DELAYS:
+            try:
+                served = await self._claims.serve(pool, tell=tell)
+                break
+            except StoreUnavailableError as error:
+                _log.warning("those who wait for %s wait for the store: %s", pool, error)
+                await asyncio.sleep(delay)
+            except StoreFaultError:
+                _log.exception("the queue of %s cannot be served", pool)
+                return
+        for outcome in served.outcomes:
+            self._write_served(outcome)
+        if len(served.outcomes) >= SERVE_LIMIT and not tell:
+            self.serve(pool)
+        # A pool that says "now" and yet served nobody would spin: let its next address settle first.
+        pause = 0.0 if served.outcomes else _SETTLE_SECONDS
+        self.alarm(Due(due.pool, max(due.seconds, pause)) for due in served.due)
+
+    def _tell_away(self, asked: list[_Asked]) -> None:
+        now = datetime.now(UTC)
+        for item in (one.item for one in asked):
+            if "observedGeneration" not in item.status and item.uid not in self._told_away:
+                self._told_away.add(item.uid)
+                if item.status.get("reason") != Reason.STORE_UNAVAILABLE:
+                    document = status.store_unavailable(generation=item.identity.generation, now=now)
+                    self._writer.status(item.target, document, _nothing)
+
+    def _write(self, item: Item, outcome: ClaimOutcome) -> None:
+        _count(outcome)
+        previous = item.status.get("conditions") or ()
+        document = status.for_claim(outcome, now=datetime.now(UTC), previous=previous)
+        if document is None:
+            self._inbox.done(item.uid)
+            return
+        if isinstance(outcome, Refused):
+            document = _keep_grant(item, document)
+            if item.status.get("reason") != outcome.reason:
+                self._announce(item.target, outcome, group=str(_pool_of(item)))
+        if status.same(item.status, document):
+            self._inbox.done(item.uid, answered=item.identity.generation)
+            return
+
+        def written(reply: Reply) -> None:
+            if reply.done:
+                telemetry.answer_seconds.observe(time.monotonic() - item.seen)
+            self._inbox.done(item.uid, answered=item.identity.generation)
+
+        self._writer.status(item.target, document, written)
+
+    def _write_served(self, outcome: ClaimOutcome) -> None:
+        """For a claim of which only the store remembers that it waits."""
+        if isinstance(outcome, Vanished):
+            return
+        _count(outcome)
+        identity = outcome.claim if isinstance(outcome, Granted) else outcome.subject
+        target = Target(Kind.CLAIM, identity.ref, identity.uid)
+        document = status.for_claim(outcome, now=datetime.now(UTC))
+        if document is not None:
+            self._writer.status(target, document, _nothing)
+
+    def _announce(self, target: Target, refused: Refused, *, group: str) -> None:
+        if refused.reason not in HEALS_BY_ITSELF:
+            self._events.post(target, refused.reason.value, refused.message, group=group)
+
+    async def _release(self, _lane: str, items: list[Item]) -> None:
+        # Nobody tells who deleted: never a guess.
+        ended = [(Release(item.uid, None, "unknown"), _pool_of(item)) for item in items]
+        for delay in _STORE_DELAYS:
+            try:
+                done, dues = await self._claims.release(ended)
+                break
+            except StoreUnavailableError as error:
+                _log.warning("%d deletions wait for the store: %s", len(items), error)
+                await asyncio.sleep(delay)
+        telemetry.releases.labels("deleted").inc(len(done))
+        released = set(done)
+        for item in items:
+            if item.held and not item.gone and item.uid in released:
+                self._writer.let_go(item, self._let_go(item))
+            else:
+                self._inbox.done(item.uid)
+        self.alarm(dues)
+        for pool in {pool for _, pool in ended}:
+            self.on_release(pool)
+
+    def _let_go(self, item: Item) -> Callable[[Reply], None]:
+        # A refused patch on an object that is still there means that others changed its finalizers:
+        # the event of that change brings it back.
+        return lambda reply: self._inbox.done(item.uid, let_go=reply.done)
+
+
+def _nothing(_reply: Reply) -> None:
+    pass
+
+
+def _claim_of(outcome: ClaimOutcome) -> UUID:
+    return outcome.subject.uid if isinstance(outcome, Refused) else outcome.claim.uid
+
+
+def _pool_of(item: Item) -> ObjectRef:
+    return ObjectRef(item.identity.ref.namespace, (item.spec.get("poolRef") or {}).get("name", ""))
+
+
+def _shown(item: Item) -> tuple[Address, ...]:
+    """The addresses in the claim's status; none when they cannot be read."""
+    try:
+        return tuple(parse_address(text) for text in item.status.get("addresses") or ())
+    except ValueError:
+        return ()
+
+
+def _actor(item: Item) -> str:
+    """Who asked, as admission stamped it."""
+    annotations = item.meta.get("annotations") or {}
+    return str(annotations.get(CHANGED_BY) or annotations.get(REQUESTED_BY) or "unknown")
+
+
+def _keep_grant(item: Item, document: dict[str, Any]) -> dict[str, Any]:
+    """A refused edit changes nothing: what the claim holds stays in its status."""
+    kept = ("address", "addressIPv6", "addresses", "blocks", "pool", "leaseGeneration", "allocatedAt")
+    return {**{name: item.status[name] for name in kept if name in item.status}, **document}
+
+
+def _count(outcome: ClaimOutcome) -> None:
+    result = outcome.reason.value if isinstance(outcome, Refused) else type(outcome).__name__
+    telemetry.allocations.labels(result).inc()

@@ -1,0 +1,69 @@
+"""Timer of pools: sweep what has cooled, wake who waits, write counters (coalesced, and only when they differ)."""
+
+import logging
+from collections.abc import Callable
+from uuid import UUID
+
+from ipam_operator import telemetry
+from ipam_operator.domain.capacity import PoolCount
+from ipam_operator.domain.model import ObjectRef
+from ipam_operator.errors import StoreFaultError, StoreUnavailableError
+from ipam_operator.kube import status
+from ipam_operator.kube.due import Due
+from ipam_operator.kube.parents import ParentReconciler
+from ipam_operator.store.counters import Counters
+
+_log = logging.getLogger(__name__)
+
+
+class CounterTimer:
+    """One round for all pools and networks that are due."""
+
+    def __init__(
+        self,
+        counters: Counters,
+        pools: ParentReconciler,
+        networks: ParentReconciler,
+        serve: Callable[[ObjectRef], None],
+    ) -> None:
+        self._counters, self._pools, self._networks, self._serve = counters, pools, networks, serve
+        self.due = Due(gather_seconds=0.2)
+
+    async def run(self) -> None:
+        """Work until cancelled; a store that is away is tried again at the next tick."""
+        while True:
+            uids = await self.due.take()
+            try:
+                await self.run_once(uids)
+                telemetry.last_success.labels("counters").set_to_current_time()
+            except (StoreUnavailableError, StoreFaultError) as error:
+                _log.warning("counters wait for the store: %s", error)
+
+    async def run_once(self, uids: list[UUID]) -> None:
+        """Sweep and count these pools and networks, and the networks of these pools."""
+        pools = [uid for uid in uids if uid in self._pools.known]
+        networks = {uid for uid in uids if uid in self._networks.known}
+        if pools:
+            await self._counters.sweep(pools)
+            for count in await self._counters.pools(pools):
+                self._write(count)
+                network = self._networks.find(ObjectRef(count.ref.namespace, count.network))
+                if network is not None:
+                    networks.add(network.item.uid)
+        for total in await self._counters.networks(list(networks)) if networks else ():
+            self._networks.patch_status(total.uid, status.network_counters(total))
+
+    def _write(self, count: PoolCount) -> None:
+        labels = (count.ref.namespace, count.ref.name)
+        telemetry.queue_length.labels(*labels).set(count.waiting)
+        for state, number in (("free", count.free), ("allocated", count.allocated), ("cooling", count.cooling)):
+            telemetry.pool_addresses.labels(*labels, state).set(number)
+        self._pools.patch_status(count.uid, status.pool_counters(count))
+        if count.waiting and count.free:
+            self._serve(count.ref)
+
+    @staticmethod
+    def forget(ref: ObjectRef) -> None:
+        """A pool is gone: its metrics go, too."""
+        for gauge in (telemetry.queue_length, telemetry.pool_addresses):
+            gauge.remove_by_labels({"namespace": ref.namespace, "pool": ref.name})

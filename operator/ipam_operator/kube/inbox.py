@@ -1,0 +1,146 @@
+"""The newest version of every object that needs work, by UID; level-triggered and without duplicates."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from ipam_operator import telemetry
+from ipam_operator.domain.model import Identity, ObjectRef
+from ipam_operator.kube.apiserver import Target
+from ipam_operator.kube.resources import FINALIZER, Kind
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One object as last seen."""
+
+    kind: Kind
+    identity: Identity
+    meta: Mapping[str, Any]
+    spec: Mapping[str, Any]
+    status: Mapping[str, Any]
+    gone: bool = False
+    """A DELETED event: nobody is left to write to, but what it held must be released."""
+    seen: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, kind: Kind, body: Mapping[str, Any], *, gone: bool = False) -> "Item":
+        """From the raw object; `managedFields` are left behind, they are half of its size."""
+        meta = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
+        ref = ObjectRef(meta["namespace"], meta["name"])
+        identity = Identity(UUID(meta["uid"]), ref, meta["generation"])
+        return cls(kind, identity, meta, body.get("spec") or {}, body.get("status") or {}, gone)
+
+    @property
+    def uid(self) -> UUID:
+        """The owner's key."""
+        return self.identity.uid
+
+    @property
+    def dying(self) -> bool:
+        """Deleted, or about to be."""
+        return self.gone or "deletionTimestamp" in self.meta
+
+    @property
+    def held(self) -> bool:
+        """Carries our finalizer, so it cannot vanish without us."""
+        return FINALIZER in (self.meta.get("finalizers") or ())
+
+    @property
+    def answered(self) -> bool:
+        """The status speaks about this very spec."""
+        return bool(self.status.get("observedGeneration") == self.identity.generation)
+
+    @property
+    def target(self) -> Target:
+        """Where writes go."""
+        return Target(self.kind, self.identity.ref, self.uid)
+
+
+class Inbox:
+    """Items in order of arrival. An item taken is busy until `done`; what arrives meanwhile waits its turn.
+
+    `done(uid, answered=generation)` makes the inbox ignore echoes of our own writes up to that generation.
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self._pending: dict[UUID, Item] = {}
+        self._busy: set[UUID] = set()
+        self._parked: dict[UUID, Item] = {}
+        self._answered: dict[UUID, int] = {}
+        self._let_go: set[UUID] = set()
+        self._wake = asyncio.Event()
+
+    def put(self, item: Item, *, force: bool = False) -> None:
+        """Take note of an object; `force` works on it even when its status says that it is answered."""
+        uid, generation = item.uid, item.identity.generation
+        if item.gone or (item.answered and not item.dying):
+            self._answered.pop(uid, None)
+        if not (force or self._needs_work(item)):
+            return
+        for waiting in (self._pending, self._parked):
+            older = waiting.get(uid)
+            if older is not None and (older.gone or older.identity.generation > generation):
+                return
+        if uid in self._busy:
+            self._parked[uid] = item
+            return
+        older = self._pending.get(uid)
+        self._pending[uid] = item if older is None else _first_seen(item, older)
+        self._note()
+
+    def _needs_work(self, item: Item) -> bool:
+        if item.gone:
+            expected = item.uid in self._let_go
+            self._let_go.discard(item.uid)
+            return not expected
+        if item.dying:
+            return item.held and item.uid not in self._let_go
+        return not item.answered and self._answered.get(item.uid, 0) < item.identity.generation
+
+    async def take(self, limit: int) -> list[Item]:
+        """At least one item, at most `limit`; each is busy until `done`."""
+        while not self._pending:
+            self._wake.clear()
+            await self._wake.wait()
+        batch = [self._pending.pop(uid) for uid in list(self._pending)[:limit]]
+        self._busy.update(item.uid for item in batch)
+        self._note()
+        return batch
+
+    def done(self, uid: UUID, *, answered: int | None = None, let_go: bool = False) -> None:
+        """The item is dealt with; what arrived meanwhile becomes pending if it still needs work.
+
+        `let_go` says that our finalizer is off: the DELETED event that follows is no news.
+        """
+        self._busy.discard(uid)
+        if let_go:
+            self._let_go.add(uid)
+        if answered is not None:
+            self._answered[uid] = answered
+        parked = self._parked.pop(uid, None)
+        if parked is not None:
+            self.put(parked)
+
+    def _note(self) -> None:
+        telemetry.inbox_length.labels(self.kind.value).set(len(self._pending) + len(self._parked))
+        if self._pending:
+            self._wake.set()
+
+
+def _first_seen(newer: Item, older: Item) -> Item:
+    return Item(
+        newer.kind,
+        newer.identity,
+        newer.meta,
+        newer.spec,
+        newer.status,
+        newer.gone,
+        min(newer.seen, older.seen),
+    )

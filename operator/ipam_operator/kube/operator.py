@@ -1,0 +1,212 @@
+"""The operator's life: probes -> store -> lead -> feed, reconcilers and loops; whichever ends first ends all."""
+
+import asyncio
+import gc
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+from uuid import UUID
+
+import kopf
+
+from ipam_operator import __version__, telemetry
+from ipam_operator.api import v1alpha1
+from ipam_operator.app import App, opened
+from ipam_operator.config import Settings
+from ipam_operator.domain.outcome import Accepted, Refused
+from ipam_operator.errors import ClusterUnavailableError, ForeignStoreError, StoreUnavailableError
+from ipam_operator.kube import handlers, health
+from ipam_operator.kube.apiserver import ApiServer
+from ipam_operator.kube.audits import AuditTimer
+from ipam_operator.kube.backoff import CappedBackoff
+from ipam_operator.kube.claims import ClaimReconciler
+from ipam_operator.kube.counters import CounterTimer
+from ipam_operator.kube.events import Events
+from ipam_operator.kube.inbox import Inbox, Item
+from ipam_operator.kube.leadership import Leadership
+from ipam_operator.kube.neighbours import connect
+from ipam_operator.kube.parents import ParentReconciler
+from ipam_operator.kube.resources import Kind
+from ipam_operator.kube.resync import ResyncLoop
+from ipam_operator.kube.writer import Writer
+
+_log = logging.getLogger(__name__)
+
+
+class Operator:
+    """One replica's parts, wired to one API server and one store."""
+
+    def __init__(self, app: App, api: ApiServer, settings: Settings, leadership: Leadership) -> None:
+        self._settings = settings
+        self._events = Events(api)
+        self._writer = Writer(api, settings.api_connections)
+        self._claims = ClaimReconciler(
+            app.claims, Inbox(Kind.CLAIM), self._writer, self._events, batch_limit=settings.batch_limit
+        )
+        self._networks = ParentReconciler(
+            Inbox(Kind.NETWORK), self._writer, self._events, apply=_apply_network(app), retire=app.networks.retire
+        )
+        self._pools = ParentReconciler(
+            Inbox(Kind.POOL), self._writer, self._events, apply=_apply_pool(app), retire=app.pools.retire
+        )
+        self._counters = CounterTimer(app.counters, self._pools, self._networks, self._claims.serve)
+        self._audits = AuditTimer(api, app.audit, self._events, self._networks, self._pools)
+        parents = {Kind.NETWORK: self._networks, Kind.POOL: self._pools}
+        self.resync = ResyncLoop(
+            api,
+            app.resync,
+            app.parents,
+            claims=self._claims,
+            kinds=parents,
+            interval=settings.resync_seconds,
+            epoch=lambda: leadership.epoch,
+        )
+        connect(self._networks, self._pools, self._claims, self._counters)
+        self._see: dict[Kind, Callable[[Item], None]] = {
+            Kind.NETWORK: self._networks.see,
+            Kind.POOL: self._pools.see,
+            Kind.CLAIM: self._claims.see,
+        }
+
+    def tasks(self) -> list[Coroutine[Any, Any, None]]:
+        """What runs as long as we lead."""
+        loops = (self._writer, self._events, self._claims, self._networks, self._pools)
+        return [*(loop.run() for loop in loops), self._counters.run(), self._audits.run(), self.resync.run()]
+
+    def registry(self) -> kopf.OperatorRegistry:
+        """What Kopf calls."""
+        return handlers.registry(self._settings, see=self._saw, mark=self._mark, crds_changed=self.resync.soon)
+
+    def _saw(self, kind: Kind, event: str | None, body: dict[str, Any]) -> None:
+        self._see[kind](Item.of(kind, body, gone=event == "DELETED"))
+
+    def _mark(self, kind: Kind, uid: UUID) -> None:
+        if kind is Kind.NETWORK:
+            self._audits.due.mark(uid)
+        self._counters.due.mark(uid)
+
+
+def _apply_network(app: App) -> Callable[[Item], Awaitable[Accepted | Refused]]:
+    async def apply(item: Item) -> Accepted | Refused:
+        request = v1alpha1.network_request(item.identity, item.spec)
+        if isinstance(request, Refused):
+            await app.networks.refuse(request)
+            return request
+        return await app.networks.apply(request)
+
+    return apply
+
+
+def _apply_pool(app: App) -> Callable[[Item], Awaitable[Accepted | Refused]]:
+    async def apply(item: Item) -> Accepted | Refused:
+        request = v1alpha1.pool_request(item.identity, item.spec)
+        if isinstance(request, Refused):
+            await app.pools.refuse(request)
+            return request
+        return await app.pools.apply(request)
+
+    return apply
+
+
+async def run(settings: Settings) -> None:
+    """Run one replica until SIGTERM or SIGINT.
+
+    Raises:
+        ForeignStoreError: the store belongs to another cluster.
+        LeadershipLostError: another replica leads now; start anew.
+    """
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    async with opened(settings) as app, ApiServer(settings.api_connections) as api:
+        leadership = Leadership(app.ownership, seconds=settings.leader_seconds, elected=settings.leader_election)
+        operator = Operator(app, api, settings, leadership)
+        probes = {"/livez": lambda: "", "/readyz": lambda: _unready(leadership, operator)}
+        probing = health.serve(
+            probes, host=settings.health_host, port=settings.health_port, port_file=settings.health_port_file
+        )
+        serving = _lead(app, api, operator, leadership, settings, asked)
+        try:
+            await _first_of([probing, serving, _wait(asked)])
+        finally:
+            await leadership.resign()
+
+
+def _unready(leadership: Leadership, operator: Operator) -> str:
+    if not leadership.store_answers:
+        return "the database does not answer"
+    if leadership.epoch and not operator.resync.completed.is_set():
+        return "the first comparison of cluster and store is under way"
+    return ""
+
+
+async def _lead(  # noqa: PLR0913, PLR0917 - the composition of one replica
+    app: App, api: ApiServer, operator: Operator, leadership: Leadership, settings: Settings, asked: asyncio.Event
+) -> None:
+    await _own_store(app, api, settings)
+    await leadership.acquire()
+    gc.collect()
+    gc.freeze()
+    stop = asyncio.Event()
+    feed = kopf.operator(
+        registry=operator.registry(),
+        settings=handlers.kopf_settings(settings),
+        clusterwide=True,
+        standalone=True,
+        stop_flag=stop,
+    )
+    feeding = asyncio.create_task(_kopf(feed, asked))
+    try:
+        await _first_of([*operator.tasks(), leadership.keep(), _join(feeding)])
+    finally:
+        # Ours have ended: at exit Kopf would wait for each task that was born after it.
+        stop.set()
+        await asyncio.wait([feeding], timeout=settings.leader_seconds)
+
+
+async def _kopf(feed: Coroutine[Any, Any, None], asked: asyncio.Event) -> None:
+    task = asyncio.ensure_future(feed)
+    await asyncio.sleep(0)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.call_later(0.5, loop.add_signal_handler, number, asked.set)  # replaces the one that Kopf has set
+    await task
+
+
+async def _join(task: "asyncio.Task[None]") -> None:
+    await asyncio.shield(task)
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _first_of(work: list[Coroutine[Any, Any, None]]) -> None:
+    """Run all until one ends; then cancel the others, and raise what that one raised."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _own_store(app: App, api: ApiServer, settings: Settings) -> None:
+    for delay in CappedBackoff(0.5, 5.0):
+        try:
+            cluster = await api.cluster_uid()
+            owner = await app.ownership.claim(cluster, adopt=settings.adopt_store)
+            break
+        except (ClusterUnavailableError, StoreUnavailableError) as error:
+            _log.warning("start waits: %s", error)
+            await asyncio.sleep(delay)
+    if owner != cluster:
+        raise ForeignStoreError(
+            f"this store belongs to the cluster whose kube-system has UID {owner}, not to this one ({cluster}); "
+            "check IPAM_DATABASE_URL, or set IPAM_ADOPT_STORE=true to take the store over"
+        )
+    telemetry.build_info.labels(__version__).set(1)

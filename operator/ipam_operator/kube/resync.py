@@ -1,0 +1,118 @@
+"""The guarantee behind every lost event: leader-only, compares the cluster with the store and repairs both ways."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection
+from uuid import UUID
+
+from ipam_operator import telemetry
+from ipam_operator.domain.findings import Plan
+from ipam_operator.domain.model import Identity, ObjectRef
+from ipam_operator.errors import ClusterUnavailableError, StoreFaultError, StoreUnavailableError
+from ipam_operator.kube.apiserver import ApiServer
+from ipam_operator.kube.census import census
+from ipam_operator.kube.claims import ClaimReconciler
+from ipam_operator.kube.inbox import Item
+from ipam_operator.kube.parents import ParentReconciler
+from ipam_operator.kube.resources import Kind
+from ipam_operator.services.resync import Resync
+from ipam_operator.store.parents import Parents
+
+_MARGIN_SECONDS = 5.0
+"""Beside the age of the list itself: a lease so young is not judged."""
+_AFTER_CRD_CHANGE = (1.0, 3.0, 8.0)
+"""Seconds after a CRD change: the API server ends watches silently while it rebuilds the kind's handler."""
+_log = logging.getLogger(__name__)
+
+
+class ResyncLoop:
+    """Runs at once, then at intervals, and when told."""
+
+    def __init__(  # noqa: PLR0913 - what it compares, and whom it tells
+        self,
+        api: ApiServer,
+        resync: Resync,
+        parents: Parents,
+        *,
+        claims: ClaimReconciler,
+        kinds: dict[Kind, ParentReconciler],
+        interval: float,
+        epoch: Callable[[], int],
+    ) -> None:
+        self._api, self._resync, self._parents = api, resync, parents
+        self._claims, self._kinds = claims, kinds
+        self._interval, self._epoch = interval, epoch
+        self._wake = asyncio.Event()
+        self._missing: frozenset[UUID] = frozenset()
+        self.completed = asyncio.Event()
+        """Set after the first complete run."""
+
+    def soon(self) -> None:
+        """Run a few times within the next seconds: a CRD has changed."""
+        loop = asyncio.get_running_loop()
+        for delay in _AFTER_CRD_CHANGE:
+            loop.call_later(delay, self._wake.set)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            try:
+                plan = await self.run_once()
+                telemetry.resync_braked.set(plan.braked)
+                telemetry.last_success.labels("resync").set_to_current_time()
+                self.completed.set()
+                delay = self._interval
+            except (StoreUnavailableError, StoreFaultError, ClusterUnavailableError) as error:
+                _log.warning("the resync waits: %s", error)
+                delay = min(5.0, self._interval)
+            try:
+                await asyncio.wait_for(self._wake.wait(), delay)
+            except TimeoutError:
+                continue
+            self._wake.clear()
+
+    async def run_once(self) -> Plan:
+        """Compare once and repair; raises when either side cannot answer, and then has done nothing rash."""
+        started = time.monotonic()
+        await self._compare_parents()
+        seen = await census(self._api, self._claims.see)
+        settled = time.monotonic() - started + _MARGIN_SECONDS
+        plan = await self._resync.run_once(seen.shown, settled_seconds=settled, epoch=self._epoch())
+        if plan.look_again:
+            await self._look_again(plan.look_again)
+        for orphan in self._resync.orphans(plan):
+            if orphan.pool is not None:
+                self._claims.on_release(orphan.pool)
+        return plan
+
+    async def _look_again(self, uids: Collection[UUID]) -> None:
+        def visit(item: Item) -> None:
+            if item.uid in uids:
+                self._claims.see(item, force=not item.dying)
+
+        await census(self._api, visit)
+
+    async def _compare_parents(self) -> None:
+        known = await self._parents.known()
+        stored = {one.identity.uid: one for one in known}
+        present: set[UUID] = set()
+        for kind, reconciler in self._kinds.items():
+            async for body in self._api.objects(kind):
+                item = Item.of(kind, body)
+                present.add(item.uid)
+                there = stored.get(item.uid)
+                same = there is not None and there.identity.generation == item.identity.generation
+                reconciler.see(item, force=not same and not item.dying, fresh=True)
+        missing = frozenset(one.identity.uid for one in known if one.identity.uid not in present)
+        # Pools before networks: a network is held by its pools.
+        for kind in (Kind.POOL, Kind.NETWORK):
+            for one in known:
+                if one.kind == kind.value and one.identity.uid in missing & self._missing:
+                    await self._vanished(kind, one.identity)
+        self._missing = missing
+
+    async def _vanished(self, kind: Kind, identity: Identity) -> None:
+        outcome = await self._parents.retire("pool" if kind is Kind.POOL else "network", identity)
+        ref: ObjectRef = identity.ref
+        _log.warning("%s %s is in the store but not in the cluster: %s", kind, ref, type(outcome).__name__)

@@ -1,0 +1,236 @@
+"""Outcome -> status document. Pure: same outcome, same previous status, same time, same document.
+
+Conditions follow kstatus (sigs.k8s.io/cli-utils): `Ready` always, `Reconciling` while we wait for something
+that comes by itself, `Stalled` when only the user can help; the last two are absent when they are not true.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from ipam_operator.domain.capacity import NetworkCount, PoolCount, percent
+from ipam_operator.domain.findings import SEVERITY, Finding
+from ipam_operator.domain.outcome import (
+    HEALS_BY_ITSELF,
+    Accepted,
+    ClaimOutcome,
+    Granted,
+    Held,
+    Reason,
+    Refused,
+    Vanished,
+)
+
+Json = dict[str, Any]
+Conditions = Sequence[Mapping[str, Any]]
+
+MESSAGE_LIMIT: Final = 1024
+"""Bytes of a condition's message that are worth reading; the CRD allows as many characters."""
+
+
+CONFLICTS_SHOWN: Final = 20
+"""Findings in one network's status; the metric counts all of them."""
+
+
+def rfc3339(moment: datetime) -> str:
+    """Seconds, UTC, as metav1.Time prints them."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def condition(  # noqa: PLR0913 - the fields of metav1.Condition
+    kind: str, *, true: bool, reason: str, message: str, generation: int, now: datetime, previous: Conditions
+) -> Json:
+    """One metav1.Condition; the transition time moves only when the status flips."""
+    status = "True" if true else "False"
+    since = next((c["lastTransitionTime"] for c in previous if c["type"] == kind and c["status"] == status), None)
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message[:MESSAGE_LIMIT],
+        "observedGeneration": generation,
+        "lastTransitionTime": since or rfc3339(now),
+    }
+
+
+def summary(  # noqa: PLR0913 - what a condition consists of
+    reason: Reason,
+    message: str,
+    *,
+    generation: int,
+    now: datetime,
+    previous: Conditions,
+    serving: bool = False,
+) -> list[Json]:
+    """`Ready` and its kstatus companions; `serving`: an earlier, accepted spec is still in force."""
+    ready = reason in {Reason.ALLOCATED, Reason.READY}
+    common: Json = {
+        "reason": reason.value, "message": message, "generation": generation, "now": now, "previous": previous,
+    }  # fmt: skip
+    conditions = [condition("Ready", true=ready or serving, **common)]
+    if not ready:
+        companion = "Reconciling" if reason in HEALS_BY_ITSELF else "Stalled"
+        conditions.append(condition(companion, true=True, **common))
+    return conditions
+
+
+def for_claim(outcome: ClaimOutcome, *, now: datetime, previous: Conditions = ()) -> Json | None:
+    """The whole status of a claim; None when nobody is left to read it."""
+    match outcome:
+        case Granted():
+            return _granted(outcome, now, previous)
+        case Refused():
+            generation = outcome.subject.generation
+            status: Json = {
+                "observedGeneration": generation,
+                "reason": outcome.reason.value,
+                "conditions": summary(
+                    outcome.reason, outcome.message, generation=generation, now=now, previous=previous
+                ),
+            }
+            if outcome.queue_position is not None:
+                status["queuePosition"] = outcome.queue_position
+            return status
+        case Vanished():
+            return None
+
+
+def _granted(outcome: Granted, now: datetime, previous: Conditions) -> Json:
+    addresses = [str(address) for address in outcome.addresses]
+    block: Json = {
+        "family": outcome.block.family, "pool": outcome.pool.name, "prefixLength": outcome.block.prefix_length,
+    }  # fmt: skip
+    if outcome.block.gateway is not None:
+        block["gateway"] = str(outcome.block.gateway)
+    if outcome.block.dns_servers:
+        block["dnsServers"] = [str(server) for server in outcome.block.dns_servers]
+    status: Json = {
+        "observedGeneration": outcome.claim.generation,
+        "reason": Reason.ALLOCATED.value,
+        "address": addresses[0],
+        "addresses": addresses,
+        "blocks": [block],
+        "pool": outcome.pool.name,
+        "leaseGeneration": outcome.lease_generation,
+        "allocatedAt": rfc3339(outcome.allocated_at),
+        "conditions": summary(
+            Reason.ALLOCATED,
+            f"{len(addresses)} address{'es' if len(addresses) > 1 else ''} from pool {outcome.pool.name}",
+            generation=outcome.claim.generation,
+            now=now,
+            previous=previous,
+        ),
+    }
+    if outcome.block.family == 6:
+        status["addressIPv6"] = addresses[0]
+    return status
+
+
+def store_unavailable(*, generation: int, now: datetime) -> Json:
+    """For a claim that was never answered: says so, and leaves `observedGeneration` alone."""
+    message = "the allocation store does not answer; the claim is served as soon as it does"
+    return {
+        "reason": Reason.STORE_UNAVAILABLE.value,
+        "conditions": summary(Reason.STORE_UNAVAILABLE, message, generation=generation, now=now, previous=()),
+    }
+
+
+def for_parent(outcome: Accepted | Refused | Held, *, now: datetime, previous: Conditions, serving: bool) -> Json:
+    """The reconciled part of a network's or pool's status: conditions, reason, observedGeneration."""
+    match outcome:
+        case Accepted():
+            reason, message, generation = Reason.READY, "in service", outcome.subject.generation
+        case Refused():
+            reason, message, generation = outcome.reason, outcome.message, outcome.subject.generation
+        case Held():
+            reason, message, generation = Reason.IN_USE, held_message(outcome), outcome.subject.generation
+    conditions = summary(reason, message, generation=generation, now=now, previous=previous, serving=serving)
+    return {"observedGeneration": generation, "reason": reason.value, "conditions": conditions}
+
+
+def pool_counters(count: PoolCount) -> Json:
+    """The counted part of a pool's status; the whole of it, so that nothing stale stays."""
+    return {
+        "network": count.network,
+        "family": 6 if any(":" in one for one in count.ranges) else 4,
+        "state": count.state,
+        "capacity": {
+            "usable": str(count.size),
+            "allocated": str(count.allocated),
+            "cooling": str(count.cooling),
+            "free": str(count.free),
+        },
+        "utilizationPercent": percent(count.allocated, count.size),
+        "largestFreeBlock": count.largest_free_block,
+        "waiting": count.waiting,
+        "effectiveRanges": list(count.ranges),
+    }
+
+
+def network_counters(count: NetworkCount) -> Json:
+    """The counted part of a network's status."""
+    return {
+        "cidr": str(count.cidr),
+        "addressSpace": count.address_space,
+        "capacity": {
+            "usable": str(count.usable),
+            "allocated": str(count.allocated),
+            "reserved": str(count.reserved_size),
+            "cooling": str(count.cooling),
+            "free": str(count.unassigned),
+        },
+        "utilizationPercent": percent(count.allocated + count.reserved_size, count.usable),
+        "pools": count.pools,
+    }
+
+
+def conflict_free(found: Sequence[Finding], *, generation: int, now: datetime, previous: Conditions) -> Json:
+    """The condition ConflictFree."""
+    if not found:
+        reason, message = "AuditPassed", "cluster and store agree"
+    else:
+        worst = found[0].message
+        reason, message = "ConflictsFound", f"{len(found)} conflicts, such as: {worst}; see status.conflicts"
+    return condition(
+        "ConflictFree",
+        true=not found,
+        reason=reason,
+        message=message,
+        generation=generation,
+        now=now,
+        previous=previous,
+    )
+
+
+def conflicts(found: Mapping[Finding, str]) -> Json:
+    """The gravest findings, with when each was first seen."""
+    order = {"High": 0, "Medium": 1, "Low": 2}
+    worst = sorted(found, key=lambda one: (order[SEVERITY[one.type]], one.addresses))[:CONFLICTS_SHOWN]
+    return {"conflicts": [_conflict(one, found[one]) for one in worst] or None}
+
+
+def _conflict(one: Finding, since: str) -> Json:
+    entry: Json = {
+        "type": one.type.value,
+        "severity": SEVERITY[one.type],
+        "address": one.addresses.split(",", 1)[0].split("-", 1)[0],
+        "message": one.message[:MESSAGE_LIMIT],
+        "since": since,
+    }
+    if one.pool is not None:
+        entry["pool"] = one.pool.name
+    if one.claim is not None:
+        entry["claim"] = one.claim.name
+    return entry
+
+
+def held_message(held: Held) -> str:
+    """Who holds a deletion, in words."""
+    names = ", ".join(ref.name for ref in held.holders)
+    more = f" and {held.total - len(held.holders)} more" if held.total > len(held.holders) else ""
+    return f"deletion waits for {held.total} in use: {names}{more}"
+
+
+def same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a write of `new` over `old` would change anything worth a write."""
+    return dict(old) == dict(new)

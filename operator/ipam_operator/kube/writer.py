@@ -1,0 +1,135 @@
+"""Status writes and finalizers: bounded connections, endless back-off, the newest answer wins."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final
+from uuid import UUID
+
+from ipam_operator.errors import ClusterUnavailableError
+from ipam_operator.kube.apiserver import ApiServer, Reply, Target
+from ipam_operator.kube.backoff import CappedBackoff
+from ipam_operator.kube.inbox import Item
+from ipam_operator.kube.resources import FINALIZER
+
+Json = dict[str, Any]
+Done = Callable[[Reply], None]
+
+_log = logging.getLogger(__name__)
+_RETRY: Final = {
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,  # a missing RBAC rule is mended without restarting us
+}
+
+
+@dataclass(slots=True)
+class _Write:
+    target: Target
+    operations: list[Json]
+    subresource: str
+    done: list[Done] = field(default_factory=list)
+    delays: Any = field(default_factory=lambda: iter(CappedBackoff()))
+
+
+class Writer:
+    """`workers` writes in flight. Answers go before finalizers: what is begun is finished first."""
+
+    def __init__(self, api: ApiServer, workers: int) -> None:
+        self._api, self._workers = api, workers
+        self._statuses: deque[UUID] = deque()
+        self._status: dict[UUID, _Write] = {}
+        self._writing: set[UUID] = set()
+        self._others: deque[_Write] = deque()
+        self._wake = asyncio.Semaphore(0)
+
+    def status(self, target: Target, status: Mapping[str, Any], done: Done) -> None:
+        """Replace the object's status; a newer answer overtakes one that is not yet on its way."""
+        body: list[Json] = [{"op": "add", "path": "/status", "value": status}]
+        write = _Write(target, body, "/status", [done])
+        waiting = self._status.get(target.uid)
+        self._status[target.uid] = write
+        if waiting is not None:
+            write.done[:0] = waiting.done
+        elif target.uid not in self._writing:
+            self._statuses.append(target.uid)
+            self._wake.release()
+
+    def hold(self, item: Item, done: Done) -> None:
+        """Put our finalizer on; refused (422) when the object is not the one we saw."""
+        finalizers = [*(item.meta.get("finalizers") or ()), FINALIZER]
+        body: list[Json] = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": item.meta["resourceVersion"]},
+            {"op": "add", "path": "/metadata/finalizers", "value": finalizers},
+        ]
+        self._other(_Write(item.target, body, "", [done]))
+
+    def let_go(self, item: Item, done: Done) -> None:
+        """Take our finalizer off, wherever in the list it stands; the server checks that it is ours."""
+        at = f"/metadata/finalizers/{item.meta['finalizers'].index(FINALIZER)}"
+        body: list[Json] = [{"op": "test", "path": at, "value": FINALIZER}, {"op": "remove", "path": at}]
+        self._other(_Write(item.target, body, "", [done]))
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._workers):
+                group.create_task(self._work())
+
+    def _other(self, write: _Write) -> None:
+        self._others.append(write)
+        self._wake.release()
+
+    async def _work(self) -> None:
+        while True:
+            await self._wake.acquire()
+            if self._statuses:
+                uid = self._statuses.popleft()
+                write = self._status.pop(uid)
+                self._writing.add(uid)
+                try:
+                    await self._attempt(write)
+                finally:
+                    self._writing.discard(uid)
+                if uid in self._status:
+                    self._statuses.append(uid)
+                    self._wake.release()
+            elif self._others:
+                await self._attempt(self._others.popleft())
+
+    async def _attempt(self, write: _Write) -> None:
+        after: float | None = None
+        try:
+            reply = await self._api.patch(write.target, write.operations, subresource=write.subresource)
+            after = reply.retry_after
+        except ClusterUnavailableError as error:
+            _log.debug("%s", error)
+            reply = Reply(HTTPStatus.SERVICE_UNAVAILABLE)
+        if reply.code in _RETRY or reply.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            delay = max(next(write.delays), after or 0.0)
+            if reply.code == HTTPStatus.FORBIDDEN:
+                _log.error("%s %s: forbidden; is the ClusterRole installed?", write.target.kind, write.target.ref)
+            asyncio.get_running_loop().call_later(delay, self._again, write)
+            return
+        if not reply.done and not reply.gone:
+            _log.error("%s %s: HTTP %d %s", write.target.kind, write.target.ref, reply.code, reply.body[:500])
+        for done in write.done:
+            done(reply)
+
+    def _again(self, write: _Write) -> None:
+        if write.subresource:
+            newer = self._status.get(write.target.uid)
+            if newer is not None:
+                newer.done[:0] = write.done
+                return
+            self._status[write.target.uid] = write
+            if write.target.uid not in self._writing:
+                self._statuses.append(write.target.uid)
+                self._wake.release()
+        else:
+            self._other(write)

@@ -1,0 +1,1 @@
+"""Use cases: a decision and its store call, together."""

@@ -1,0 +1,119 @@
+"""Claims: ask the store once for a batch, and put its answers into words."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
+from uuid import UUID
+
+from ipam_operator.domain import answers
+from ipam_operator.domain.answers import Answer, Due, Served
+from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Release
+from ipam_operator.domain.outcome import ClaimOutcome
+from ipam_operator.errors import StoreFaultError
+from ipam_operator.net.cidr import Address
+from ipam_operator.store.leases import Answers, Leases
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+SERVE_LIMIT = 1000
+"""Waiting claims bound by one statement, so that it holds its pool for tens of milliseconds at most."""
+
+
+class Claims:
+    """Allocation, release and adoption. Without state: the store is the only memory."""
+
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
+
+    async def allocate(self, pool: ObjectRef, claims: Sequence[ClaimRequest]) -> Served:
+        """Answer claims of one pool.
+
+        A batch that the database refuses as a whole is repeated claim by claim, so that one bad claim blocks
+        nobody; the bad one is left out of the answer and logged.
+
+        Raises:
+            StoreUnavailableError: ask again later, it is safe.
+        """
+        known = {claim.identity.uid: claim for claim in claims}
+
+        async def ask(some: Sequence[ClaimRequest]) -> Served:
+            return _served(await self._leases.allocate(pool, some), pool, known)
+
+        return _joined(await _tolerant(ask, list(known.values())))
+
+    async def serve(self, pool: ObjectRef, *, tell: bool = False) -> Served:
+        """Bind who waits for the pool, as far as addresses are there (at most `SERVE_LIMIT`).
+
+        With `tell`, and a pool that is out of service, those that wait are answered anew.
+
+        Raises:
+            StoreUnavailableError: ask again later, it is safe.
+        """
+        return _served(await self._leases.serve(pool, SERVE_LIMIT, tell=tell), pool, {})
+
+    async def release(self, ended: Sequence[tuple[Release, ObjectRef]]) -> tuple[list[UUID], tuple[Due, ...]]:
+        """End claims, each with the pool that it asked.
+
+        Returns:
+            The claims that are ended (all but those that the database refuses, which are logged), and when pools
+            with waiting claims have addresses again.
+
+        Raises:
+            StoreUnavailableError: ask again later, it is safe.
+        """
+
+        async def end(some: Sequence[tuple[Release, ObjectRef]]) -> tuple[list[UUID], tuple[Due, ...]]:
+            releases = [release for release, _ in some]
+            due = await self._leases.release([pool for _, pool in some], releases)
+            return [release.uid for release in releases], due
+
+        done = await _tolerant(end, ended)
+        return [uid for uids, _ in done for uid in uids], tuple(one for _, due in done for one in due)
+
+    async def adopt(self, pool: ObjectRef, claims: Sequence[tuple[ClaimRequest, Sequence[Address]]]) -> Served:
+        """Take claims' shown addresses into the ledger, where they are free; never renumber.
+
+        Raises:
+            StoreUnavailableError: ask again later, it is safe.
+        """
+        known = {claim.identity.uid: claim for claim, _ in claims}
+
+        async def ask(some: Sequence[tuple[ClaimRequest, Sequence[Address]]]) -> Served:
+            said = await self._leases.adopt(pool, [claim for claim, _ in some], [shown for _, shown in some])
+            return _served(said, pool, known)
+
+        return _joined(await _tolerant(ask, claims))
+
+
+async def _tolerant(ask: Callable[[Sequence[T]], Awaitable[R]], some: Sequence[T]) -> list[R]:
+    """Ask for all at once; if the database refuses that, one by one, without those that it still refuses."""
+    try:
+        return [await ask(some)]
+    except StoreFaultError:
+        if len(some) == 1:
+            _log.exception("the store refuses %s", some[0])
+            return []
+    return [answer for one in some for answer in await _tolerant(ask, [one])]
+
+
+def _joined(parts: Sequence[Served]) -> Served:
+    return Served(
+        tuple(outcome for served in parts for outcome in served.outcomes),
+        tuple(due for served in parts for due in served.due),
+    )
+
+
+def _served(said: Answers, pool: ObjectRef, known: Mapping[UUID, ClaimRequest]) -> Served:
+    outcomes = [_outcome(answer, pool, known) for answer in said.answers]
+    return Served(tuple(one for one in outcomes if one is not None), said.due)
+
+
+def _outcome(answer: Answer, pool: ObjectRef, known: Mapping[UUID, ClaimRequest]) -> ClaimOutcome | None:
+    request = known.get(answer.uid)
+    identity: Identity | None = request.identity if request is not None else answer.identity
+    if identity is None:
+        return None
+    return answers.outcome(answer, identity, pool, count=request.count if request is not None else 1)

@@ -1,0 +1,52 @@
+"""Cluster against store: find what no event told, and mend it without ever acting on a world that looks wrong."""
+
+import logging
+from collections.abc import Mapping
+from uuid import UUID
+
+from ipam_operator.domain import findings
+from ipam_operator.domain.findings import Brake, Finding, FindingType, Plan
+from ipam_operator.store.audit import Audit
+from ipam_operator.store.ownership import RELEASE, Ownership
+
+ACTOR = "ipam-operator:resync"
+_log = logging.getLogger(__name__)
+
+
+class Resync:
+    """Remembers only the suspects of its last run."""
+
+    def __init__(self, audit: Audit, ownership: Ownership, brake: Brake) -> None:
+        self._audit, self._ownership, self._brake = audit, ownership, brake
+        self._suspects: frozenset[Finding] = frozenset()
+
+    async def run_once(self, shown: Mapping[UUID, str], *, settled_seconds: float, epoch: int) -> Plan:
+        """Compare, decide and release what nobody claims; the caller looks again at `look_again`.
+
+        Args:
+            shown: every claim of the cluster, with the addresses in its status joined by commas.
+            settled_seconds: leases younger than this are not judged.
+            epoch: of our leadership; a deposed leader releases nothing.
+        """
+        found = await self._audit.compare(shown, settled_seconds=settled_seconds)
+        live = await self._audit.live_claims() if found else 0
+        confirmed = bool(found) and await self._ownership.confirmed(RELEASE)
+        plan = findings.plan(found, self._suspects, live=live, brake=self._brake, confirmed=confirmed)
+        self._suspects = plan.suspects
+        if plan.braked:
+            _log.error(
+                "%d of %d claims' leases have no IPClaim any more. That looks wrong, so nothing is released. "
+                "If it is right, run: kubectl-ipam confirm release",
+                plan.braked,
+                live,
+            )
+        if plan.release:
+            released = await self._ownership.release_orphans(epoch, plan.release, ACTOR)
+            _log.warning("released %s leases that nobody claims", released)
+        await self._ownership.tidy()
+        return plan
+
+    @staticmethod
+    def orphans(plan: Plan) -> list[Finding]:
+        """The leases that a run has released."""
+        return [one for one in plan.release if one.type is FindingType.ORPHAN]

@@ -1,0 +1,1 @@
+"""The PostgreSQL allocation store: every statement this product sends."""

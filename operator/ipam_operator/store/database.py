@@ -1,0 +1,171 @@
+"""Connections, and what their errors mean. The only module that opens any."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import asyncpg
+
+from ipam_operator import telemetry
+from ipam_operator.errors import StoreFaultError, StoreUnavailableError
+from ipam_operator.store.queries import blocks
+
+T = TypeVar("T")
+Row = asyncpg.Record
+
+_ATTEMPTS: Final = 5
+"""For deadlocks and serialization failures, which the same call survives when it is repeated."""
+_AWAY: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what asyncpg raises for some killed sessions (MagicStack/asyncpg #1069, #784)
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # shutdown, crash, cancelled by a timeout
+    asyncpg.InsufficientResourcesError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby that is not yet promoted
+    asyncpg.InvalidAuthorizationSpecificationError,  # a password that is being rotated
+    asyncpg.InvalidCatalogNameError,
+)
+_AGAIN: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+_log = logging.getLogger(__name__)
+
+
+class ConstraintError(StoreFaultError):
+    """A constraint of the database forbids it."""
+
+    def __init__(self, constraint: str, message: str) -> None:
+        super().__init__(message)
+        self.constraint = constraint
+
+
+class Connection:
+    """One transaction's statements."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def rows(self, name: str, *arguments: object) -> list[Row]:
+        """The rows of the named block."""
+        telemetry.store_statements.labels(name).inc()
+        return list(await self._connection.fetch(blocks()[name], *arguments))
+
+    async def value(self, name: str, *arguments: object) -> Any:
+        """The first column of the first row; None without rows."""
+        found = await self.rows(name, *arguments)
+        return found[0][0] if found else None
+
+
+class Database:
+    """A bounded pool. Statements carry no session state: PgBouncer in transaction mode may stand in between."""
+
+    def __init__(self, url: str, *, connections: int, statement_cache: bool = True, timeout: float = 30.0) -> None:
+        self._url, self._connections, self._timeout = url, connections, timeout
+        self._cache = 200 if statement_cache else 0
+        self._pool: Any = None
+        self._opening = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.terminate()
+
+    async def rows(self, name: str, *arguments: object) -> list[Row]:
+        """One statement in one round trip: a transaction of its own.
+
+        Raises:
+            StoreUnavailableError: try again later, the same call is safe.
+            StoreFaultError: the database refused the statement.
+        """
+
+        async def work(connection: Connection) -> list[Row]:
+            return await connection.rows(name, *arguments)
+
+        return await self._run(name, work, transaction=False)
+
+    async def value(self, name: str, *arguments: object) -> Any:
+        """Like `rows`, of which the first column of the first row."""
+        found = await self.rows(name, *arguments)
+        return found[0][0] if found else None
+
+    async def transaction(self, name: str, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run `work` in one transaction; it may run several times, so it must not remember anything.
+
+        Raises:
+            StoreUnavailableError: try again later, the same call is safe.
+            StoreFaultError: the database refused a statement.
+        """
+        return await self._run(name, work, transaction=True)
+
+    async def _run(self, name: str, work: Callable[[Connection], Awaitable[T]], *, transaction: bool) -> T:
+        for attempt in range(_ATTEMPTS):
+            started = time.monotonic()
+            try:
+                async with self._connected() as connection:
+                    if not transaction:
+                        return await work(Connection(connection))
+                    async with connection.transaction():
+                        return await work(Connection(connection))
+            except _AGAIN as error:
+                telemetry.store_faults.labels(name).inc()
+                if attempt + 1 == _ATTEMPTS:
+                    raise StoreUnavailableError(f"{name}: {error}") from error
+                await asyncio.sleep(0.01 * 2**attempt)
+            except _AWAY as error:
+                telemetry.store_faults.labels(name).inc()
+                raise StoreUnavailableError(f"{name}: {error!r}") from error
+            except asyncpg.IntegrityConstraintViolationError as error:
+                telemetry.store_faults.labels(name).inc()
+                raise ConstraintError(str(error.constraint_name or ""), f"{name}: {error}") from error
+            except asyncpg.PostgresError as error:
+                telemetry.store_faults.labels(name).inc()
+                raise StoreFaultError(f"{name}: {error}") from error
+            finally:
+                telemetry.store_seconds.labels(name).observe(time.monotonic() - started)
+        raise AssertionError("the last attempt returns or raises")
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Any]:
+        pool = await self._opened()
+        async with pool.acquire(timeout=self._timeout) as connection:
+            yield connection
+
+    async def _opened(self) -> Any:
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self._url,
+                    min_size=1,
+                    max_size=self._connections,
+                    command_timeout=self._timeout,
+                    timeout=10.0,
+                    statement_cache_size=self._cache,
+                    max_inactive_connection_lifetime=300.0,
+                    reset=_nothing_to_reset,
+                )
+            return self._pool
+
+
+async def _nothing_to_reset(_connection: Any) -> None:
+    """We set no session state, and asyncpg's own reset is a round trip per statement."""
+
+
+async def connect(url: str) -> Any:
+    """One connection outside of any pool, without cached statements, for migrations.
+
+    Raises:
+        StoreUnavailableError: the database does not answer.
+    """
+    try:
+        return await asyncpg.connect(url, statement_cache_size=0, timeout=10.0)
+    except _AWAY as error:
+        raise StoreUnavailableError(f"connect: {error!r}") from error

@@ -1,0 +1,118 @@
+"""Leases and the queue in front of them: each call is one statement for a batch."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from ipam_operator.domain.answers import Answer, AnswerKind, Due
+from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Release
+from ipam_operator.domain.outcome import Block
+from ipam_operator.net.cidr import Address
+from ipam_operator.store.database import Database, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one statement said."""
+
+    answers: tuple[Answer, ...]
+    due: tuple[Due, ...]
+
+
+class Leases:
+    """The ledger as the services see it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def allocate(self, pool: ObjectRef, claims: Sequence[ClaimRequest]) -> Answers:
+        """Answer claims of one pool, which have distinct UIDs; idempotent by UID.
+
+        Raises:
+            StoreUnavailableError, StoreFaultError: see `Database.rows`; nothing of the batch happened, or all of it.
+        """
+        details = [claim.detail for claim in claims]
+        some = any(detail is not None for detail in details)
+        wishes = [claim.wanted for claim in claims]
+        rows = await self._database.rows(
+            "allocate",
+            pool.namespace,
+            pool.name,
+            *_identities(claim.identity for claim in claims),
+            [claim.count for claim in claims],
+            wishes if any(wish is not None for wish in wishes) else None,
+            [claim.actor for claim in claims],
+            [detail and detail.hostname for detail in details] if some else None,
+            [detail and detail.assigned_to for detail in details] if some else None,
+            [detail and detail.description for detail in details] if some else None,
+        )
+        return _read(rows)
+
+    async def serve(self, pool: ObjectRef, limit: int, *, tell: bool) -> Answers:
+        """Bind at most `limit` of the claims that wait for the pool, in order of arrival.
+
+        With `tell`, and a pool that is out of service, those that wait are answered anew.
+        """
+        return _read(await self._database.rows("serve", pool.namespace, pool.name, limit, tell))
+
+    async def release(self, pools: Iterable[ObjectRef], releases: Sequence[Release]) -> tuple[Due, ...]:
+        """End claims, all of them for the same `deleted`; `pools` are those that they may be in the queue of."""
+        pools = sorted(set(pools))
+        rows = await self._database.rows(
+            "release",
+            [pool.namespace for pool in pools],
+            [pool.name for pool in pools],
+            [release.uid for release in releases],
+            [release.lease_generation for release in releases],
+            [release.actor for release in releases],
+            all(release.deleted for release in releases),
+        )
+        return _read(rows).due
+
+    async def adopt(
+        self, pool: ObjectRef, claims: Sequence[ClaimRequest], shown: Sequence[Sequence[Address]]
+    ) -> Answers:
+        """Give each claim the very addresses that it shows, if all of them are free in the pool."""
+        rows = await self._database.rows(
+            "adopt",
+            pool.namespace,
+            pool.name,
+            *_identities(claim.identity for claim in claims),
+            [claim.actor for claim in claims],
+            [k for k, addresses in enumerate(shown, 1) for _ in addresses],
+            list(chain.from_iterable(shown)),
+        )
+        return _read(rows)
+
+
+def _identities(identities: Iterable[Identity]) -> tuple[list[Any], list[int], list[str], list[str]]:
+    known = list(identities)
+    return (
+        [one.uid for one in known],
+        [one.generation for one in known],
+        [one.ref.namespace for one in known],
+        [one.ref.name for one in known],
+    )
+
+
+def _read(rows: Iterable[Row]) -> Answers:
+    answers, due = [], []
+    for row in rows:
+        if row["outcome"] == "Due":
+            seconds = float(json.loads(row["info"])["seconds"])
+            due.append(Due(ObjectRef(row["namespace"], row["name"]), seconds))
+        else:
+            answers.append(_answer(row))
+    return Answers(tuple(answers), tuple(due))
+
+
+def _answer(row: Row) -> Answer:
+    uid, kind, addresses, generation, at, namespace, name, spec, position, prefix, gateway, dns, info = row
+    identity = None if spec is None else Identity(uid, ObjectRef(namespace, name), spec)
+    facts = json.loads(info) if info is not None else {}
+    if addresses is None:
+        return Answer(uid, AnswerKind(kind), identity=identity, queue_position=position, facts=facts)
+    block = Block(addresses[0].version, prefix, gateway, tuple(dns))
+    return Answer(uid, AnswerKind(kind), tuple(addresses), generation, at, identity, block=block, facts=facts)

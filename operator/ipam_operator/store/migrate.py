@@ -1,0 +1,103 @@
+"""Forward-only migrations: numbered files once, repeatable ones (functions) whenever they change."""
+
+import hashlib
+import logging
+from importlib import resources
+from typing import Any, Final
+
+from ipam_operator.errors import SchemaMismatchError
+from ipam_operator.store.database import connect
+
+_LOCK: Final = 7_406_293_175_513
+"""Of the advisory transaction lock that lets one migrator in at a time."""
+_log = logging.getLogger(__name__)
+
+
+def files() -> dict[str, str]:
+    """Migration texts by file name, in the order in which they apply: numbered before repeatable (`R_`)."""
+    folder = resources.files("ipam_operator.store.migrations")
+    return {
+        file.name: file.read_text()
+        for file in sorted(folder.iterdir(), key=lambda path: path.name)
+        if file.name.endswith(".sql")
+    }
+
+
+def checksum(text: str) -> str:
+    """SHA-256 of a migration's text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+async def migrate(url: str) -> list[str]:
+    """Bring the database's schema to this program's version; returns the files applied.
+
+    Raises:
+        SchemaMismatchError: the database is newer, or a numbered migration has changed since it was applied.
+    """
+    connection = await connect(url)
+    try:
+        async with connection.transaction():
+            await connection.execute("select pg_advisory_xact_lock($1)", _LOCK)
+            await connection.execute("set local lock_timeout = '60s'")
+            await connection.execute("set local statement_timeout = '600s'")
+            await connection.execute("create schema if not exists ipam")
+            await connection.execute("set local search_path = ipam, public")
+            await connection.execute(
+                "create table if not exists ipam.migration ("
+                "name text primary key, checksum text not null, applied_at timestamptz not null default now())"
+            )
+            return await _apply(connection)
+    finally:
+        await connection.close()
+
+
+async def verify(url: str) -> None:
+    """Check that the schema is exactly this program's.
+
+    Raises:
+        SchemaMismatchError: it is older, newer or was never made.
+    """
+    connection = await connect(url)
+    try:
+        if await connection.fetchval("select to_regclass('ipam.migration')") is None:
+            raise SchemaMismatchError("the database has no schema yet: run `ipam-operator migrate`")
+        pending = _pending(await _applied(connection))
+        if pending:
+            raise SchemaMismatchError(f"the database lacks {', '.join(pending)}: run `ipam-operator migrate`")
+    finally:
+        await connection.close()
+
+
+async def _applied(connection: Any) -> dict[str, str]:
+    rows = await connection.fetch("select name, checksum from ipam.migration")
+    return {row["name"]: row["checksum"] for row in rows}
+
+
+def _pending(applied: dict[str, str]) -> list[str]:
+    ours = files()
+    unknown = sorted(name for name in applied.keys() - ours.keys() if not name.startswith("R_"))
+    if unknown:
+        raise SchemaMismatchError(f"the database is newer than this program: it has {', '.join(unknown)}")
+    changed = [
+        name
+        for name, text in ours.items()
+        if not name.startswith("R_") and name in applied and applied[name] != checksum(text)
+    ]
+    if changed:
+        raise SchemaMismatchError(f"{', '.join(changed)} changed after it was applied: add a new migration instead")
+    return [name for name, text in ours.items() if applied.get(name) != checksum(text)]
+
+
+async def _apply(connection: Any) -> list[str]:
+    pending = _pending(await _applied(connection))
+    for name in pending:
+        text = files()[name]
+        await connection.execute(text)
+        await connection.execute(
+            "insert into ipam.migration (name, checksum) values ($1, $2) "
+            "on conflict (name) do update set checksum = excluded.checksum, applied_at = now()",
+            name,
+            checksum(text),
+        )
+        _log.info("applied migration %s", name)
+    return pending

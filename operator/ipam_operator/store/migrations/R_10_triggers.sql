@@ -1,0 +1,55 @@
+-- Rules that every write obeys, whatever code sends it. Statement triggers read one transition table only:
+-- one that joins OLD and NEW is quadratic.
+
+create or replace function ipam.lease_inserted() returns trigger language plpgsql as $$
+declare
+    stray ipam.lease;
+begin
+    select n.* into stray from new_rows n where not exists (
+        select from (
+            select r.lo from ipam.pool_range r where r.pool_id = n.pool_id and r.hi >= n.addr order by r.hi limit 1
+        ) home where home.lo <= n.addr)
+    limit 1;
+    if found then
+        raise exception 'address % is outside the effective ranges of pool %', stray.addr, stray.pool_id
+            using errcode = 'check_violation', constraint = 'lease_in_pool_range';
+    end if;
+    insert into ipam.history (pool_id, addr, claim_uid, ordinal, generation, action, namespace, name, actor)
+        select pool_id, addr, claim_uid, ordinal, generation, act, namespace, name, actor from new_rows;
+    return null;
+end $$;
+
+create or replace function ipam.lease_updated() returns trigger language plpgsql as $$
+begin
+    insert into ipam.history (pool_id, addr, claim_uid, ordinal, generation, action, namespace, name, actor)
+        select pool_id, addr, claim_uid, ordinal, generation, act, namespace, name, actor from new_rows;
+    return null;
+end $$;
+
+create or replace function ipam.refuse_change() returns trigger language plpgsql as $$
+begin
+    raise exception 'history is append-only' using errcode = 'insufficient_privilege';
+end $$;
+
+create or replace trigger lease_inserted after insert on ipam.lease
+    referencing new table as new_rows for each statement execute function ipam.lease_inserted();
+create or replace trigger lease_updated after update on ipam.lease
+    referencing new table as new_rows for each statement execute function ipam.lease_updated();
+create or replace trigger history_append_only before update or delete or truncate on ipam.history
+    for each statement execute function ipam.refuse_change();
+
+-- Partitions for this month and `ahead` more; called by migrations and by every resync.
+create or replace function ipam.ensure_history_partitions(ahead int) returns void language plpgsql as $$
+declare
+    first date;
+begin
+    for i in 0..ahead loop
+        first := (date_trunc('month', now() at time zone 'utc') + make_interval(months => i))::date;
+        execute format(
+            'create table if not exists ipam.%I partition of ipam.history for values from (%L) to (%L)',
+            'history_' || to_char(first, 'YYYYMM'), first::timestamp at time zone 'utc',
+            (first + interval '1 month') at time zone 'utc');
+    end loop;
+end $$;
+
+select ipam.ensure_history_partitions(3);

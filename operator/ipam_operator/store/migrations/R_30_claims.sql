@@ -1,0 +1,488 @@
+-- Claims: allocate, serve the waiting, release. Each is one statement for a batch, and locks its pool's row first,
+-- so that per pool one thing happens at a time.
+
+-- Give `addrs`, already taken, to claims in their order: counts[k] addresses to claim k.
+create or replace function ipam.grant_leases(
+    p ipam.pool, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], actors text[],
+    addrs inet[]
+) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
+begin
+    if cardinality(addrs) = cardinality(uids) then
+        return query
+        with granted as (
+            insert into ipam.lease (pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor)
+            select p.id, u.addr, u.uid, 0, nextval('ipam.lease_generation'), u.namespace, u.name, u.actor
+            from unnest(addrs, uids, namespaces, names, actors) u(addr, uid, namespace, name, actor)
+            returning claim_uid, addr, generation, allocated_at, namespace, name)
+        select g.claim_uid, 'New', array[g.addr], g.generation, g.allocated_at, g.namespace, g.name, u.spec_generation,
+            null::int, p.prefix_length, p.gateway, p.dns_servers, null::jsonb
+        from granted g join unnest(uids, spec_generations) u(uid, spec_generation) on u.uid = g.claim_uid;
+        return;
+    end if;
+    return query
+    with claim as materialized (
+        select u.*, nextval('ipam.lease_generation') generation
+        from unnest(uids, spec_generations, namespaces, names, counts, actors)
+            with ordinality u(uid, spec_generation, namespace, name, count, actor, k)),
+    place as (
+        select c.uid, c.namespace, c.name, c.actor, c.generation, o - 1 ordinal, row_number() over (order by c.k, o) i
+        from claim c, generate_series(1, c.count) o),
+    granted as (
+        insert into ipam.lease (pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor)
+        select p.id, a.addr, s.uid, s.ordinal, s.generation, s.namespace, s.name, s.actor
+        from place s join unnest(addrs) with ordinality a(addr, i) using (i)
+        returning claim_uid, addr, ordinal, allocated_at)
+    select c.uid, 'New', array_agg(g.addr order by g.ordinal), c.generation, min(g.allocated_at), c.namespace, c.name,
+        c.spec_generation, null::int, p.prefix_length, p.gateway, p.dns_servers, null::jsonb
+    from granted g join claim c on c.uid = g.claim_uid
+    group by c.uid, c.generation, c.namespace, c.name, c.spec_generation;
+end $$;
+
+-- What claims hold already, as answers.
+create or replace function ipam.held(uids uuid[]) returns setof ipam.answer language sql stable as $$
+    select l.claim_uid, 'Held', array_agg(l.addr order by l.ordinal), min(l.generation), min(l.allocated_at),
+        min(l.namespace), min(l.name), null::bigint, null::int, p.prefix_length, p.gateway, p.dns_servers,
+        jsonb_build_object('pool', p.name)
+    from ipam.lease l join ipam.pool p on p.id = l.pool_id
+    where l.claim_uid = any(uids) and l.released_at is null
+    group by l.claim_uid, p.id
+$$;
+
+create or replace function ipam.enqueue(
+    pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[],
+    counts int[], wishes inet[], actors text[]
+) returns void language sql as $$
+    insert into ipam.waiting as w
+        (claim_uid, pool_namespace, pool_name, namespace, name, generation, count, wanted, actor)
+    select u.uid, $1, $2, u.namespace, u.name, u.generation, u.count, wishes[u.k], u.actor
+    from unnest(uids, spec_generations, namespaces, names, counts, actors)
+        with ordinality u(uid, generation, namespace, name, count, actor, k)
+    where not exists (select from ipam.tombstone t where t.claim_uid = u.uid)
+    order by u.k
+    on conflict (claim_uid) do update set
+        pool_namespace = excluded.pool_namespace, pool_name = excluded.pool_name, generation = excluded.generation,
+        count = excluded.count, wanted = excluded.wanted, actor = excluded.actor,
+        seq = case when (w.pool_namespace, w.pool_name) = (excluded.pool_namespace, excluded.pool_name)
+            then w.seq else excluded.seq end
+$$;
+
+-- Bind whoever waits, as far as addresses are there. Named wishes go before free choice; the others strictly in order
+-- of arrival. The caller holds the pool's row.
+create or replace function ipam.serve_waiting(p ipam.pool, lim int) returns setof ipam.answer
+    language plpgsql set plan_cache_mode = force_generic_plan as $$
+declare
+    w ipam.waiting;
+    queue record;
+    wishes record;
+    addrs inet[] := '{}';
+    taken uuid[] := '{}';
+    stock bigint;
+begin
+    for w in
+        select q.* from ipam.waiting q
+        where q.pool_namespace = p.namespace and q.pool_name = p.name and q.wanted is not null and (
+            exists (
+                select from (
+                    select f.lo from ipam.free_range f where f.pool_id = p.id and f.hi >= q.wanted order by f.hi limit 1
+                ) f where f.lo <= q.wanted)
+            or exists (
+                select from ipam.lease l where l.pool_id = p.id and l.addr = q.wanted
+                and l.released_at is not null and l.reusable_at <= now()))
+        order by q.seq limit lim
+    loop
+        if ipam.carve(p.id, w.wanted) then
+            taken := taken || w.claim_uid;
+            addrs := addrs || w.wanted;
+        end if;
+    end loop;
+    if cardinality(taken) > 0 then
+        with gone as (
+            delete from ipam.waiting q where q.claim_uid = any(taken)
+            returning q.claim_uid, q.generation, q.namespace, q.name, q.actor)
+        select array_agg(g.claim_uid order by t.k) uids, array_agg(g.generation order by t.k) generations,
+            array_agg(g.namespace order by t.k) namespaces, array_agg(g.name order by t.k) names,
+            array_agg(1 order by t.k) counts, array_agg(g.actor order by t.k) actors
+        into wishes from gone g join unnest(taken) with ordinality t(uid, k) on t.uid = g.claim_uid;
+        return query select * from ipam.grant_leases(
+            p, wishes.uids, wishes.generations, wishes.namespaces, wishes.names, wishes.counts, wishes.actors, addrs);
+    end if;
+    if not exists (
+        select from ipam.waiting q
+        where q.pool_namespace = p.namespace and q.pool_name = p.name and q.wanted is null) then
+        return;
+    end if;
+    stock := ipam.available(p, 4096);
+    if stock = 0 then
+        return;
+    end if;
+    with head as (
+        select q.*, sum(q.count) over (order by q.seq) total from (
+            select * from ipam.waiting q
+            where q.pool_namespace = p.namespace and q.pool_name = p.name and q.wanted is null
+                and q.count <= p.size  -- who can never fit stands in nobody's way
+            order by q.seq limit lim) q),
+    gone as (
+        delete from ipam.waiting q using head h where q.claim_uid = h.claim_uid and h.total <= stock
+        returning h.*)
+    select array_agg(claim_uid order by seq) uids, array_agg(generation order by seq) generations,
+        array_agg(namespace order by seq) namespaces, array_agg(name order by seq) names,
+        array_agg(count order by seq) counts, array_agg(actor order by seq) actors, sum(count) total
+    into queue from gone;
+    if queue.uids is not null then
+        return query select * from ipam.grant_leases(
+            p, queue.uids, queue.generations, queue.namespaces, queue.names, queue.counts, queue.actors,
+            ipam.take(p, queue.total));
+    end if;
+end $$;
+
+-- When (seconds, negative: now) the next address that somebody waits for has cooled; no row when nobody waits.
+create or replace function ipam.next_due(p ipam.pool) returns setof ipam.answer language sql stable as $$
+    select null::uuid, 'Due', null::inet[], null::bigint, null::timestamptz, p.namespace, p.name, null::bigint, null::int,
+        null::int, null::inet, null::inet[], jsonb_build_object('seconds', extract(epoch from due.at - now()))
+    from (
+        select min(l.reusable_at) at from ipam.lease l where l.pool_id = p.id and l.released_at is not null
+    ) due
+    where due.at is not null and not p.paused and exists (
+        select from ipam.waiting w where w.pool_namespace = p.namespace and w.pool_name = p.name)
+$$;
+
+-- How the claims among `uids` that wait for this pool stand.
+create or replace function ipam.waiting_answers(p ipam.pool, uids uuid[]) returns setof ipam.answer
+    language plpgsql set plan_cache_mode = force_generic_plan as $$
+declare
+    stock bigint := ipam.available(p, 1024);
+    facts jsonb;
+begin
+    select jsonb_build_object('size', p.size::text, 'free', stock,
+        'lo', coalesce(jsonb_agg(host(f.lo)), '[]'), 'hi', coalesce(jsonb_agg(host(f.hi)), '[]')) into facts
+    from (
+        select few.lo, few.hi from (
+            select f.lo, f.hi from ipam.free_range f where f.pool_id = p.id order by f.hi limit 1024) few
+        order by ipam.clamped_size(few.lo, few.hi) desc, few.hi limit 16) f;
+    return query
+    with queue as (
+        select w.claim_uid, row_number() over (order by w.seq) place from ipam.waiting w
+        where w.pool_namespace = p.namespace and w.pool_name = p.name and w.wanted is null)
+    select w.claim_uid,
+        case when p.paused then 'Paused' when w.count > stock then 'Exhausted' else 'Queued' end,
+        null::inet[], null::bigint, null::timestamptz, w.namespace, w.name, w.generation, queue.place::int,
+        null::int, null::inet, null::inet[], facts
+    from ipam.waiting w join queue using (claim_uid) where w.claim_uid = any(uids);
+    return query
+    select w.claim_uid,
+        case when p.paused then 'Paused' when home.lo is null then 'Outside' else 'Conflict' end,
+        null::inet[], null::bigint, null::timestamptz, w.namespace, w.name, w.generation, null::int,
+        null::int, null::inet, null::inet[],
+        jsonb_build_object(
+            'wanted', host(w.wanted), 'below', host(below.hi), 'above', host(above.lo),
+            'cooling', extract(epoch from l.reusable_at - now()),
+            'holder', case when l.released_at is null and l.namespace = w.namespace then l.name end)
+    from ipam.waiting w
+    left join lateral (
+        select r.lo from (
+            select r.lo from ipam.pool_range r where r.pool_id = p.id and r.hi >= w.wanted order by r.hi limit 1) r
+        where r.lo <= w.wanted) home on true
+    left join lateral (
+        select f.hi from ipam.free_range f where f.pool_id = p.id and f.hi < w.wanted order by f.hi desc limit 1) below
+        on true
+    left join lateral (
+        select f.lo from ipam.free_range f where f.pool_id = p.id and f.hi > w.wanted order by f.hi limit 1) above on true
+    left join ipam.lease l on l.pool_id = p.id and l.addr = w.wanted
+    where w.claim_uid = any(uids) and w.wanted is not null;
+end $$;
+
+-- Claims of a pool that is not in service queue by its name. `p` null: there is no such pool.
+create or replace function ipam.park(
+    pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[],
+    counts int[], wishes inet[], actors text[]
+) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
+begin
+    -- Against a pool that comes into service between our look and our commit: it takes the same lock.
+    perform ipam.lock_pool_name(pool_namespace, pool_name);
+    if exists (
+        select from ipam.pool q where q.namespace = pool_namespace and q.name = pool_name and not q.retiring) then
+        raise exception 'pool %/% has just come into service', pool_namespace, pool_name
+            using errcode = 'serialization_failure';
+    end if;
+    perform ipam.enqueue(
+        pool_namespace, pool_name, uids, spec_generations, namespaces, names, counts, wishes, actors);
+    return query select * from ipam.not_found(pool_namespace, pool_name, uids);
+end $$;
+
+-- Why the pool that these claims wait for is not in service.
+create or replace function ipam.not_found(its_namespace text, its_name text, uids uuid[])
+    returns setof ipam.answer language sql stable as $$
+    select w.claim_uid, 'NotFound', null::inet[], null::bigint, null::timestamptz, w.namespace, w.name, w.generation,
+        null::int, null::int, null::inet, null::inet[],
+        (select jsonb_build_object('retiring', true) from ipam.pool q
+         where q.namespace = its_namespace and q.name = its_name
+         union all
+         select jsonb_build_object('reason', r.reason, 'message', r.message) from ipam.refusal r
+         where r.kind = 'pool' and r.namespace = its_namespace and r.name = its_name
+         limit 1)
+    from ipam.waiting w where w.claim_uid = any(uids)
+$$;
+
+create or replace function ipam.lock_pool_name(pool_namespace text, pool_name text) returns void language sql as $$
+    select pg_advisory_xact_lock(hashtextextended('ipam.pool/' || pool_namespace || '/' || pool_name, 0))
+$$;
+
+create or replace function ipam.remember_details(
+    uids uuid[], hostnames text[], assigned text[], descriptions text[]
+) returns void language sql as $$
+    insert into ipam.claim_detail (claim_uid, hostname, assigned_to, description)
+    select * from unnest(uids, hostnames, assigned, descriptions) u(uid, hostname, assigned, description)
+    where u.hostname is not null
+    on conflict (claim_uid) do update set
+        hostname = excluded.hostname, assigned_to = excluded.assigned_to, description = excluded.description
+$$;
+
+-- Answer a batch of claims of one pool. Idempotent by claim: who holds is told what. `wishes` null: no claim names an
+-- address; `hostnames` null: no claim has details, a null element: that one has none.
+create or replace function ipam.allocate(
+    pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[],
+    counts int[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[]
+) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
+declare
+    p ipam.pool;
+    l inet;
+    h inet;
+    n bigint := 0;
+    m bigint := 0;
+    stock bigint;
+    keep int[];
+    late int[] := '{}';
+    lucky int[] := '{}';
+    addrs inet[] := '{}';
+    taken inet[];
+    total bigint;
+    k int;
+begin
+    select * into p from ipam.pool q where q.namespace = pool_namespace and q.name = pool_name for no key update;
+    if hostnames is not null then
+        perform ipam.remember_details(uids, hostnames, assigned, descriptions);
+    end if;
+    -- The common case: one new claim for one address, nobody in front, nothing to sweep.
+    if cardinality(uids) = 1 and counts[1] = 1 and wishes is null and p.strategy = 'FirstFree'
+        and not p.paused and not p.retiring then
+        if not exists (select from ipam.lease q where q.claim_uid = uids[1] and q.released_at is null)
+            and not exists (select from ipam.tombstone q where q.claim_uid = uids[1])
+            and not exists (
+                select from ipam.waiting q where q.pool_namespace = p.namespace and q.pool_name = p.name)
+            and not exists (
+                select from ipam.lease q
+                where q.pool_id = p.id and q.released_at is not null and q.reusable_at <= now())
+        then
+            select f.lo, f.hi into l, h from ipam.free_range f
+            where f.pool_id = p.id and f.hi >= coalesce(p.low_hi, '0.0.0.0') order by f.hi limit 1;
+            if found then
+                if l = h then
+                    delete from ipam.free_range f where f.pool_id = p.id and f.hi = h;
+                    if random() < 0.02 then
+                        update ipam.pool q set low_hi = h where q.id = p.id;
+                    end if;
+                else
+                    update ipam.free_range f set lo = l + 1 where f.pool_id = p.id and f.hi = h;
+                end if;
+                insert into ipam.lease (pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor)
+                values (p.id, l, uids[1], 0, nextval('ipam.lease_generation'), namespaces[1], names[1], actors[1]);
+                return next row(
+                    uids[1], 'New', array[l], currval('ipam.lease_generation'), now(), namespaces[1], names[1],
+                    spec_generations[1], null, p.prefix_length, p.gateway, p.dns_servers, null)::ipam.answer;
+                return;
+            end if;
+        end if;
+    end if;
+    -- Who is answered already.
+    return query select * from ipam.held(uids);
+    get diagnostics n = row_count;
+    return query select t.claim_uid, 'Vanished', null::inet[], null::bigint, null::timestamptz, null::text, null::text,
+        null::bigint, null::int, null::int, null::inet, null::inet[], null::jsonb
+        from ipam.tombstone t where t.claim_uid = any(uids)
+        and not exists (select from ipam.lease q where q.claim_uid = t.claim_uid and q.released_at is null);
+    get diagnostics m = row_count;
+    if n + m > 0 then
+        select array_agg(u.k order by u.k) into keep from unnest(uids) with ordinality u(uid, k)
+        where not exists (select from ipam.lease q where q.claim_uid = u.uid and q.released_at is null)
+            and not exists (select from ipam.tombstone q where q.claim_uid = u.uid);
+        if keep is null then
+            return;
+        end if;
+        select array_agg(uids[i]), array_agg(spec_generations[i]), array_agg(namespaces[i]), array_agg(names[i]),
+            array_agg(counts[i]), array_agg(wishes[i]), array_agg(actors[i])
+        into uids, spec_generations, namespaces, names, counts, wishes, actors from unnest(keep) i;
+    end if;
+    if p.id is null or p.retiring then
+        return query select * from ipam.park(
+            pool_namespace, pool_name, uids, spec_generations, namespaces, names, counts, wishes, actors);
+        return;
+    end if;
+    select sum(c) into total from unnest(counts) c;
+    if p.strategy <> 'LeastRecentlyUsed' then
+        perform ipam.sweep(p.id, (64 + 2 * total)::int);
+    end if;
+    -- A queue is never overtaken: join it, then serve it from its head.
+    if p.paused or exists (
+        select from ipam.waiting q where q.pool_namespace = p.namespace and q.pool_name = p.name) then
+        perform ipam.enqueue(
+            pool_namespace, pool_name, uids, spec_generations, namespaces, names, counts, wishes, actors);
+        if not p.paused then
+            return query select * from ipam.serve_waiting(p, 1000 + cardinality(uids));
+        end if;
+        return query select * from ipam.waiting_answers(p, uids);
+        return query select * from ipam.next_due(p);
+        return;
+    end if;
+    -- Nobody waits. Named addresses first.
+    if wishes is not null and exists (select from unnest(wishes) w where w is not null) then
+        for k in select i from generate_subscripts(uids, 1) i where wishes[i] is not null order by i loop
+            if ipam.carve(p.id, wishes[k]) then
+                lucky := lucky || k;
+                addrs := addrs || wishes[k];
+            else
+                late := late || k;
+            end if;
+        end loop;
+        if cardinality(lucky) > 0 then
+            return query select g.* from (
+                select array_agg(uids[i]) a, array_agg(spec_generations[i]) b, array_agg(namespaces[i]) c,
+                    array_agg(names[i]) d, array_agg(counts[i]) e, array_agg(actors[i]) f from unnest(lucky) i
+                ) v, ipam.grant_leases(p, v.a, v.b, v.c, v.d, v.e, v.f, addrs) g;
+        end if;
+        select array_agg(i) into lucky from generate_subscripts(uids, 1) i where wishes[i] is null;
+        lucky := coalesce(lucky, '{}');
+        select coalesce(sum(counts[i]), 0) into total from unnest(lucky) i;
+    else
+        lucky := null;
+    end if;
+    -- Then free choice: all of it, or as many from the front as fit.
+    if total > 0 then
+        taken := ipam.take(p, total);
+        if taken is null then
+            stock := ipam.available(p, total);
+            select array_agg(s.i order by s.i) filter (where s.upto <= stock),
+                late || array_agg(s.i order by s.i) filter (where s.upto > stock),
+                sum(s.c) filter (where s.upto <= stock)
+            into lucky, late, total from (
+                select i, counts[i] c, sum(counts[i]) over (order by i) upto
+                from unnest(coalesce(lucky, array(select generate_subscripts(uids, 1)))) i) s;
+            if lucky is not null then
+                taken := ipam.take(p, total);
+            end if;
+        end if;
+        if taken is not null and lucky is null then
+            return query select * from ipam.grant_leases(
+                p, uids, spec_generations, namespaces, names, counts, actors, taken);
+        elsif taken is not null then
+            return query select g.* from (
+                select array_agg(uids[i]) a, array_agg(spec_generations[i]) b, array_agg(namespaces[i]) c,
+                    array_agg(names[i]) d, array_agg(counts[i]) e, array_agg(actors[i]) f from unnest(lucky) i
+                ) v, ipam.grant_leases(p, v.a, v.b, v.c, v.d, v.e, v.f, taken) g;
+        end if;
+    end if;
+    if cardinality(late) > 0 then
+        select array_agg(uids[i]), array_agg(spec_generations[i]), array_agg(namespaces[i]), array_agg(names[i]),
+            array_agg(counts[i]), array_agg(wishes[i]), array_agg(actors[i])
+        into uids, spec_generations, namespaces, names, counts, wishes, actors from unnest(late) i;
+        perform ipam.enqueue(
+            pool_namespace, pool_name, uids, spec_generations, namespaces, names, counts, wishes, actors);
+        return query select * from ipam.waiting_answers(p, uids);
+        return query select * from ipam.next_due(p);
+    end if;
+end $$;
+
+-- Serve the waiting of one pool; also tells when to come again. `tell`: the pool has come into service, gone out of it
+-- or changed, so those that still wait are answered anew.
+create or replace function ipam.serve(pool_namespace text, pool_name text, lim int, tell boolean)
+    returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
+declare
+    p ipam.pool;
+    uids uuid[];
+begin
+    select * into p from ipam.pool q where q.namespace = pool_namespace and q.name = pool_name for no key update;
+    if p.id is not null and not p.retiring and not p.paused then
+        if p.strategy <> 'LeastRecentlyUsed' then
+            perform ipam.sweep(p.id, 4 * lim);
+        end if;
+        return query select * from ipam.serve_waiting(p, lim);
+        return query select * from ipam.next_due(p);
+    end if;
+    if tell then
+        uids := array(
+            select w.claim_uid from ipam.waiting w
+            where w.pool_namespace = $1 and w.pool_name = $2 order by w.seq limit lim);
+        if p.id is not null and not p.retiring then
+            return query select * from ipam.waiting_answers(p, uids);
+        else
+            return query select * from ipam.not_found(pool_namespace, pool_name, uids);
+        end if;
+    end if;
+end $$;
+
+-- End claims: their addresses start to cool, their places in queues are free. `lease_generations[k]` null: whatever
+-- claim k holds. Returns a Due row for each touched pool that somebody waits for.
+create or replace function ipam.release(
+    pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean
+) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
+declare
+    pools int[];
+begin
+    -- The pools' rows, so that an allocation for one of these claims is either before us or sees the tombstone.
+    perform from ipam.pool q where q.id in (
+        select q.id from ipam.pool q join unnest(pool_namespaces, pool_names) u(namespace, name) using (namespace, name)
+        union
+        select l.pool_id from ipam.lease l where l.claim_uid = any(uids) and l.released_at is null)
+    order by q.id for no key update;
+    if gone then
+        insert into ipam.tombstone (claim_uid) select distinct u from unnest(uids) u on conflict do nothing;
+    end if;
+    delete from ipam.waiting w where w.claim_uid = any(uids);
+    with ended as (
+        update ipam.lease l set released_at = now(), reusable_at = now() + q.cool_down, act = 'R', actor = u.actor
+        from unnest(uids, lease_generations, actors) u(uid, generation, actor), ipam.pool q
+        where l.claim_uid = u.uid and l.released_at is null and q.id = l.pool_id
+            and (u.generation is null or u.generation = l.generation)
+        returning l.pool_id)
+    select array_agg(distinct pool_id) into pools from ended;
+    return query
+    select d.* from ipam.pool q cross join lateral ipam.next_due(q) d where q.id = any(pools);
+end $$;
+
+-- Give claims the very addresses that they show, if each is free in their pool (all of a claim's, or none): for a
+-- store that lost what the cluster remembers. `claim_addrs` are of claim `claim_of` (1-based), in order.
+create or replace function ipam.adopt(
+    pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[],
+    actors text[], claim_of int[], claim_addrs inet[]
+) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
+declare
+    p ipam.pool;
+    wanted inet[];
+    carved int;
+    k int;
+begin
+    select * into p from ipam.pool q where q.namespace = pool_namespace and q.name = pool_name for no key update;
+    if p.id is null or p.retiring then
+        return;
+    end if;
+    for k in select generate_subscripts(uids, 1) loop
+        continue when exists (select from ipam.lease l where l.claim_uid = uids[k] and l.released_at is null)
+            or exists (select from ipam.tombstone t where t.claim_uid = uids[k]);
+        select array_agg(a.addr order by a.i) into wanted
+        from unnest(claim_of, claim_addrs) with ordinality a(claim, addr, i) where a.claim = k;
+        begin
+            select count(*) filter (where ipam.carve(p.id, a)) into carved from unnest(wanted) a;
+            if carved < cardinality(wanted) then
+                raise exception using errcode = 'P0001';  -- undoes what was carved
+            end if;
+            delete from ipam.waiting w where w.claim_uid = uids[k];
+            return query select * from ipam.grant_leases(
+                p, array[uids[k]], array[spec_generations[k]], array[namespaces[k]], array[names[k]],
+                array[carved], array[actors[k]], wanted);
+        exception when raise_exception then
+            return next row(
+                uids[k], 'Conflict', null, null, null, namespaces[k], names[k], spec_generations[k], null,
+                null, null, null, jsonb_build_object('lost', true, 'wanted', (
+                    select string_agg(host(a), ', ') from unnest(wanted[1:3]) a)))::ipam.answer;
+        end;
+    end loop;
+end $$;

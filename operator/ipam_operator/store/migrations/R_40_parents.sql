@@ -1,0 +1,219 @@
+-- Networks and pools. Few and seldom: clear statements rather than fast ones. Parents are locked before children.
+
+create or replace function ipam.address_space_id(space_namespace text, space_vrf text) returns int
+    language plpgsql as $$
+declare
+    found_id int;
+begin
+    select id into found_id from ipam.address_space where namespace = space_namespace and vrf = space_vrf;
+    if found_id is null then
+        insert into ipam.address_space (namespace, vrf) values (space_namespace, space_vrf)
+        on conflict (namespace, vrf) do update set vrf = excluded.vrf returning id into found_id;
+    end if;
+    return found_id;
+end $$;
+
+create or replace function ipam.put_network(
+    new_uid uuid, new_namespace text, new_name text, new_generation bigint, new_vrf text, new_cidr cidr, new_type text,
+    new_gateway inet, new_dns inet[], new_reserved_lo inet[], new_reserved_hi inet[]
+) returns int language plpgsql as $$
+declare
+    space int := ipam.address_space_id(new_namespace, new_vrf);
+    it int;
+    created boolean;
+begin
+    insert into ipam.network as n (uid, namespace, name, generation, space_id, cidr, type, gateway, dns_servers,
+        reserved_lo, reserved_hi)
+    values (new_uid, new_namespace, new_name, new_generation, space, new_cidr, new_type, new_gateway, new_dns,
+        new_reserved_lo, new_reserved_hi)
+    on conflict (uid) do update set generation = excluded.generation, type = excluded.type, gateway = excluded.gateway,
+        dns_servers = excluded.dns_servers, reserved_lo = excluded.reserved_lo, reserved_hi = excluded.reserved_hi
+    returning n.id, xmax = 0 into it, created;
+    if created then
+        insert into ipam.part (space_id, parent_id, rng, network_id)
+        values (space, 0, ipam.inetrange(
+            set_masklen(network(new_cidr)::inet, case family(new_cidr) when 4 then 32 else 128 end),
+            set_masklen(broadcast(new_cidr)::inet, case family(new_cidr) when 4 then 32 else 128 end), '[]'), it);
+    end if;
+    delete from ipam.refusal where kind = 'network' and namespace = new_namespace and name = new_name;
+    return it;
+end $$;
+
+-- Replaces the pool's settings, parts and effective ranges; the free ranges follow from the ledger. The caller has
+-- made sure that no live lease is outside. Cooling addresses that are outside now are forgotten: nobody holds them.
+create or replace function ipam.put_pool(
+    new_uid uuid, new_namespace text, new_name text, new_generation bigint, its_network int, new_type text,
+    new_strategy text, new_cool_down interval, new_paused boolean, new_asked_lo inet[], new_asked_hi inet[],
+    new_exclude_lo inet[], new_exclude_hi inet[], part_lo inet[], part_hi inet[], new_lo inet[], new_hi inet[]
+) returns int language plpgsql as $$
+declare
+    n ipam.network;
+    it int;
+begin
+    perform ipam.lock_pool_name(new_namespace, new_name);
+    select * into strict n from ipam.network where id = its_network;
+    insert into ipam.pool as p (uid, namespace, name, generation, network_id, type, strategy, cool_down, paused,
+        asked_lo, asked_hi, exclude_lo, exclude_hi, size, prefix_length, gateway, dns_servers)
+    values (new_uid, new_namespace, new_name, new_generation, n.id, new_type, new_strategy, new_cool_down, new_paused,
+        new_asked_lo, new_asked_hi, new_exclude_lo, new_exclude_hi, 0, masklen(n.cidr), n.gateway, n.dns_servers)
+    on conflict (uid) do update set generation = excluded.generation, type = excluded.type,
+        strategy = excluded.strategy, cool_down = excluded.cool_down, paused = excluded.paused,
+        asked_lo = excluded.asked_lo, asked_hi = excluded.asked_hi, exclude_lo = excluded.exclude_lo,
+        exclude_hi = excluded.exclude_hi, prefix_length = excluded.prefix_length, gateway = excluded.gateway,
+        dns_servers = excluded.dns_servers
+    returning p.id into it;
+    delete from ipam.refusal where kind = 'pool' and namespace = new_namespace and name = new_name;
+    if (select array_agg(row(lower(rng), upper(rng)) order by rng) from ipam.part where pool_id = it)
+        is distinct from (select array_agg(row(lo, hi) order by lo) from unnest(part_lo, part_hi) u(lo, hi)) then
+        delete from ipam.part where pool_id = it;
+        insert into ipam.part (space_id, parent_id, rng, pool_id)
+        select n.space_id, n.id, ipam.inetrange(lo, hi, '[]'), it from unnest(part_lo, part_hi) u(lo, hi);
+    end if;
+    if (select array_agg(row(lo, hi) order by hi) from ipam.pool_range where pool_id = it)
+        is distinct from (select array_agg(row(lo, hi) order by hi) from unnest(new_lo, new_hi) u(lo, hi)) then
+        delete from ipam.pool_range where pool_id = it;
+        insert into ipam.pool_range (pool_id, lo, hi) select it, lo, hi from unnest(new_lo, new_hi) u(lo, hi);
+        delete from ipam.lease l where l.pool_id = it and l.released_at is not null and not exists (
+            select from ipam.pool_range r where r.pool_id = it and l.addr between r.lo and r.hi);
+        update ipam.pool set size = (
+            select coalesce(sum(ipam.range_size(lo, hi)), 0) from ipam.pool_range where pool_id = it) where id = it;
+        perform ipam.rebuild_free_ranges(it);
+    end if;
+    return it;
+end $$;
+
+-- Addresses that are held and would fall outside of these ranges: at most `lim`, and how many in all.
+create or replace function ipam.held_outside(p int, new_lo inet[], new_hi inet[], lim int)
+    returns table (total bigint, addr inet, namespace text, name text) language sql stable as $$
+    select count(*) over (), l.addr, l.namespace, l.name from ipam.lease l
+    where l.pool_id = p and l.released_at is null and not exists (
+        select from unnest(new_lo, new_hi) r(lo, hi) where l.addr between r.lo and r.hi)
+    order by l.addr limit lim
+$$;
+
+-- What takes space that somebody asks for, in the same space and below the same parent.
+create or replace function ipam.overlapping(space int, parent int, asked_lo inet[], asked_hi inet[], own uuid)
+    returns table (kind text, namespace text, name text, lo inet, hi inet) language sql stable as $$
+    select case when n.id is null then 'pool' else 'network' end, coalesce(n.namespace, p.namespace),
+        coalesce(n.name, p.name), lower(part.rng), upper(part.rng)
+    from unnest(asked_lo, asked_hi) a(lo, hi)
+    join ipam.part on part.space_id = space and part.parent_id = parent
+        and part.rng && ipam.inetrange(a.lo, a.hi, '[]')
+    left join ipam.network n on n.id = part.network_id
+    left join ipam.pool p on p.id = part.pool_id
+    where coalesce(n.uid, p.uid) <> own
+    order by 4 limit 5
+$$;
+
+create or replace function ipam.remember_refusal(
+    its_kind text, its_namespace text, its_name text, its_uid uuid, its_reason text, its_message text
+) returns void language sql as $$
+    insert into ipam.refusal (kind, namespace, name, uid, reason, message)
+    values (its_kind, its_namespace, its_name, its_uid, its_reason, its_message)
+    on conflict (kind, namespace, name) do update set uid = excluded.uid, reason = excluded.reason,
+        message = excluded.message
+$$;
+
+-- Take a pool out of service. Rows: who still holds it (bounded), total in each; none: it is gone.
+create or replace function ipam.retire_pool(its_uid uuid, its_namespace text, its_name text, lim int)
+    returns table (total bigint, namespace text, name text) language plpgsql as $$
+declare
+    it int;
+begin
+    delete from ipam.refusal r
+    where r.kind = 'pool' and r.namespace = its_namespace and r.name = its_name and r.uid = its_uid;
+    select id into it from ipam.pool p where p.uid = its_uid for update;
+    if it is null then
+        return;
+    end if;
+    update ipam.pool p set retiring = true where p.id = it and not p.retiring;
+    return query
+    select count(*) over (), h.namespace, h.name from (
+        select distinct l.namespace, l.name from ipam.lease l where l.pool_id = it and l.released_at is null) h
+    order by h.namespace, h.name limit lim;
+    if not found then
+        delete from ipam.lease l where l.pool_id = it;
+        delete from ipam.pool p where p.id = it;
+    end if;
+end $$;
+
+create or replace function ipam.retire_network(its_uid uuid, its_namespace text, its_name text, lim int)
+    returns table (total bigint, namespace text, name text) language plpgsql as $$
+declare
+    it int;
+begin
+    delete from ipam.refusal r
+    where r.kind = 'network' and r.namespace = its_namespace and r.name = its_name and r.uid = its_uid;
+    select id into it from ipam.network n where n.uid = its_uid for update;
+    if it is null then
+        return;
+    end if;
+    return query
+    select count(*) over (), p.namespace, p.name from ipam.pool p where p.network_id = it
+    order by p.namespace, p.name limit lim;
+    if not found then
+        delete from ipam.network n where n.id = it;
+    end if;
+end $$;
+
+-- Counters of pools, in one statement. allocated = size - free - cooling, by the tiling invariant. What has cooled in
+-- an LRU pool is free, though its row stays. `largest`: the 64 largest free ranges, for the largest aligned block.
+create or replace function ipam.pool_counters(uids uuid[])
+    returns table (
+        uid uuid, namespace text, name text, network text, paused boolean, size numeric, free numeric,
+        cooling bigint, waiting bigint, largest_lo inet[], largest_hi inet[], ranges text[])
+    language sql stable as $$
+    select p.uid, p.namespace, p.name, n.name, p.paused, p.size, coalesce(f.total, 0) + c.cooled,
+        c.total - c.cooled, w.total,
+        (f.lo)[1:64], (f.hi)[1:64],
+        array(select case when r.lo = r.hi then host(r.lo) else host(r.lo) || '-' || host(r.hi) end
+            from ipam.pool_range r where r.pool_id = p.id order by r.hi limit 64)
+    from ipam.pool p join ipam.network n on n.id = p.network_id
+    cross join lateral (
+        select sum(s.size) total, array_agg(s.lo order by s.size desc, s.hi) lo, array_agg(s.hi order by s.size desc, s.hi) hi
+        from (
+            select f.lo, f.hi, ipam.range_size(f.lo, f.hi) size from ipam.free_range f where f.pool_id = p.id) s
+    ) f
+    cross join lateral (
+        select count(*) total,
+            count(*) filter (where p.strategy = 'LeastRecentlyUsed' and l.reusable_at <= now()) cooled
+        from ipam.lease l where l.pool_id = p.id and l.released_at is not null) c
+    cross join lateral (
+        select count(*) total from ipam.waiting w where w.pool_namespace = p.namespace and w.pool_name = p.name) w
+    where p.uid = any(uids)
+$$;
+
+-- Sweep pools whose addresses have cooled, in id order; returns how many became free. LRU pools keep them in the
+-- ledger on purpose: their age is the order in which they are used again.
+create or replace function ipam.sweep_pools(uids uuid[], lim int) returns bigint language plpgsql as $$
+declare
+    p ipam.pool;
+    total bigint := 0;
+begin
+    for p in
+        select q.* from ipam.pool q where q.uid = any(uids) and q.strategy <> 'LeastRecentlyUsed' and exists (
+            select from ipam.lease l
+            where l.pool_id = q.id and l.released_at is not null and l.reusable_at <= now())
+        order by q.id for no key update
+    loop
+        total := total + ipam.sweep(p.id, lim);
+    end loop;
+    return total;
+end $$;
+
+create or replace function ipam.network_counters(uids uuid[])
+    returns table (
+        uid uuid, cidr cidr, namespace text, vrf text, gateway inet, reserved_lo inet[], reserved_hi inet[], pools bigint,
+        pool_size numeric, free numeric, cooling numeric)
+    language sql stable as $$
+    select n.uid, n.cidr, s.namespace, s.vrf, n.gateway, n.reserved_lo, n.reserved_hi, count(p.id), coalesce(sum(p.size), 0), coalesce(sum(f.total), 0),
+        coalesce(sum(c.total), 0)
+    from ipam.network n join ipam.address_space s on s.id = n.space_id
+    left join ipam.pool p on p.network_id = n.id
+    left join lateral (
+        select sum(ipam.range_size(f.lo, f.hi)) total from ipam.free_range f where f.pool_id = p.id) f on true
+    left join lateral (
+        select count(*) total from ipam.lease l where l.pool_id = p.id and l.released_at is not null) c on true
+    where n.uid = any(uids)
+    group by n.id, s.id
+$$;

@@ -1,0 +1,75 @@
+-- Whose store this is, who leads, what a person has confirmed.
+
+-- The cluster that the store belongs to afterwards; `mine` becomes it when there was none, or when adopting.
+create or replace function ipam.claim_store(mine uuid, adopt boolean) returns uuid language plpgsql as $$
+declare
+    owner uuid;
+begin
+    insert into ipam.cluster (uid) values (mine) on conflict (only_one) do nothing;
+    if adopt then
+        update ipam.cluster set uid = mine, adopted_at = now() where uid <> mine;
+    end if;
+    select uid into strict owner from ipam.cluster;
+    return owner;
+end $$;
+
+-- The epoch of `me` when it leads now, else null. The epoch rises with every change of leader.
+create or replace function ipam.lead(me text, seconds float8) returns bigint language sql as $$
+    insert into ipam.leader as l (holder, epoch, expires_at)
+    values (me, 1, now() + make_interval(secs => seconds))
+    on conflict (only_one) do update set
+        holder = excluded.holder, expires_at = excluded.expires_at,
+        epoch = l.epoch + (l.holder <> excluded.holder)::int
+    where l.holder = excluded.holder or l.expires_at <= now()
+    returning l.epoch
+$$;
+
+create or replace function ipam.resign(me text) returns void language sql as $$
+    update ipam.leader set expires_at = now() where holder = me
+$$;
+
+-- Release what nobody claims any more, if `my_epoch` still leads: a deposed leader's late sweep is void.
+create or replace function ipam.release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text)
+    returns bigint language plpgsql as $$
+declare
+    n bigint;
+begin
+    perform from ipam.leader where epoch = my_epoch for share;
+    if not found then
+        return null;
+    end if;
+    select count(*) into n from ipam.lease l join unnest(uids, generations) u(uid, generation)
+        on l.claim_uid = u.uid and l.generation = u.generation where l.released_at is null;
+    perform ipam.release('{}', '{}', uids, generations, array_fill(actor, array[cardinality(uids)]), false);
+    return n;
+end $$;
+
+create or replace function ipam.confirm(its_what text, seconds float8) returns void language sql as $$
+    insert into ipam.confirmation (what, until) values (its_what, now() + make_interval(secs => seconds))
+    on conflict (what) do update set until = excluded.until
+$$;
+
+create or replace function ipam.confirmed(its_what text) returns boolean language sql stable as $$
+    select exists (select from ipam.confirmation where what = its_what and until > now())
+$$;
+
+-- What nobody asks for any more: tombstones of a day ago; and history's next partitions.
+create or replace function ipam.tidy() returns bigint language plpgsql as $$
+declare
+    n bigint;
+begin
+    delete from ipam.tombstone t where t.ctid = any(array(
+        select ctid from ipam.tombstone where at < now() - interval '1 day' limit 10000));
+    get diagnostics n = row_count;
+    perform ipam.ensure_history_partitions(3);
+    return n;
+end $$;
+
+-- Settings that guard every session, whoever opens it; on the database, because poolers refuse start-up parameters.
+do $$ begin
+    execute format('alter database %I set lock_timeout = %L', current_database(), '10s');
+    execute format('alter database %I set statement_timeout = %L', current_database(), '60s');
+    execute format('alter database %I set idle_in_transaction_session_timeout = %L', current_database(), '15s');
+exception when insufficient_privilege then
+    raise notice 'not the owner of the database: set lock_timeout, statement_timeout and idle_in_transaction_session_timeout yourself';
+end $$;

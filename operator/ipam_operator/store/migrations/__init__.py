@@ -1,0 +1,1 @@
+"""Numbered migrations, and repeatable ones (`R_`)."""

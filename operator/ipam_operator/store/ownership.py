@@ -1,0 +1,57 @@
+"""Whose store this is, who leads, and what a person has confirmed."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from ipam_operator.domain.findings import Finding
+from ipam_operator.store.database import Database
+
+RELEASE: Final = "release"
+"""The confirmation that lets a mass release through (design rule 12)."""
+
+
+class Ownership:
+    """The operator's own rows."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def ping(self) -> None:
+        """Does the database answer?
+
+        Raises:
+            StoreUnavailableError: it does not.
+        """
+        await self._database.rows("ping")
+
+    async def claim(self, cluster: UUID, *, adopt: bool) -> UUID:
+        """The cluster that the store belongs to; `cluster` becomes it when there was none, or to `adopt`."""
+        return UUID(str(await self._database.value("claim_store", cluster, adopt)))
+
+    async def lead(self, holder: str, seconds: float) -> int | None:
+        """Take or renew the lead for so long; the epoch, or None while another leads."""
+        epoch = await self._database.value("lead", holder, seconds)
+        return None if epoch is None else int(epoch)
+
+    async def resign(self, holder: str) -> None:
+        """Let another lead at once."""
+        await self._database.rows("resign", holder)
+
+    async def release_orphans(self, epoch: int, orphans: Sequence[Finding], actor: str) -> int | None:
+        """Release leases by claim and generation; None, and nothing done, when `epoch` does not lead any more."""
+        uids = [one.claim_uid for one in orphans]
+        released = await self._database.value("release_orphans", epoch, uids, [o.generation for o in orphans], actor)
+        return None if released is None else int(released)
+
+    async def confirm(self, what: str, seconds: float) -> None:
+        """A person says yes, for so long."""
+        await self._database.rows("confirm", what, seconds)
+
+    async def confirmed(self, what: str) -> bool:
+        """Whether a person has said yes and it still holds."""
+        return bool(await self._database.value("confirmed", what))
+
+    async def tidy(self) -> int:
+        """Forget old tombstones and prepare history's next partitions; returns how many were forgotten."""
+        return int(await self._database.value("tidy"))

@@ -1,0 +1,23 @@
+-- name: ping
+select 1;
+
+-- name: claim_store
+select ipam.claim_store($1::uuid, $2::boolean);
+
+-- name: lead
+select ipam.lead($1::text, $2::float8);
+
+-- name: resign
+select ipam.resign($1::text);
+
+-- name: release_orphans
+select ipam.release_orphans($1::bigint, $2::uuid[], $3::bigint[], $4::text);
+
+-- name: confirm
+select ipam.confirm($1::text, $2::float8);
+
+-- name: confirmed
+select ipam.confirmed($1::text);
+
+-- name: tidy
+select ipam.tidy();

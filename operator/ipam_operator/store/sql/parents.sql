@@ -1,0 +1,46 @@
+-- name: network_by_name
+select id, uid, generation, namespace, name, cidr, type, gateway, dns_servers, reserved_lo, reserved_hi, space_id
+from ipam.network where namespace = $1::text and name = $2::text for update;
+
+-- name: address_space_id
+select ipam.address_space_id($1::text, $2::text);
+
+-- name: put_network
+select ipam.put_network(
+    $1::uuid, $2::text, $3::text, $4::bigint, $5::text, $6::cidr, $7::text, $8::inet, $9::inet[], $10::inet[],
+    $11::inet[]);
+
+-- name: pools_of_network
+select id, uid, generation, namespace, name, type, strategy, cool_down, paused, asked_lo, asked_hi, exclude_lo,
+    exclude_hi
+from ipam.pool where network_id = $1::int order by id for update;
+
+-- name: pool_by_name
+select id, uid, retiring, network_id from ipam.pool where namespace = $1::text and name = $2::text for update;
+
+-- name: put_pool
+select ipam.put_pool(
+    $1::uuid, $2::text, $3::text, $4::bigint, $5::int, $6::text, $7::text, $8::interval, $9::boolean, $10::inet[],
+    $11::inet[], $12::inet[], $13::inet[], $14::inet[], $15::inet[], $16::inet[], $17::inet[]);
+
+-- name: held_outside
+select * from ipam.held_outside($1::int, $2::inet[], $3::inet[], $4::int);
+
+-- name: overlapping
+select * from ipam.overlapping($1::int, $2::int, $3::inet[], $4::inet[], $5::uuid);
+
+-- name: remember_refusal
+select ipam.remember_refusal($1::text, $2::text, $3::text, $4::uuid, $5::text, $6::text);
+
+-- name: retire_pool
+select * from ipam.retire_pool($1::uuid, $2::text, $3::text, $4::int);
+
+-- name: retire_network
+select * from ipam.retire_network($1::uuid, $2::text, $3::text, $4::int);
+
+-- name: parents_in_store
+select 'ipnetworks' kind, uid, namespace, name, generation from ipam.network
+union all select 'ippools', uid, namespace, name, generation from ipam.pool;
+
+-- name: refusal
+select reason, message from ipam.refusal where kind = $1::text and namespace = $2::text and name = $3::text;

@@ -1,0 +1,87 @@
+"""One operator for all tests of a module, and a namespace for each of them that must be empty at the end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from hack.cluster import Cluster
+from hack.install import ADMISSION
+from hack.postgres import Postgres
+from tests.apiserver.support import STAMP_BINDING, Ledger, Tenant, await_stamping
+from tests.support.cluster import Api
+from tests.support.operator_process import OperatorProcess
+from tests.support.postgres import create_database, drop_database
+
+
+@pytest.fixture(scope="module")
+def module_settings(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Settings of the module's operator: its `OPERATOR`, with brisk counters by default."""
+    return {"IPAM_POOL_TIMER_SECONDS": "1", **getattr(request.module, "OPERATOR", {})}
+
+
+@pytest.fixture(scope="module")
+def module_database(postgres: Postgres, template_database: str) -> Iterator[str]:
+    """A migrated database of the module's own."""
+    name = asyncio.run(create_database(postgres, template_database))
+    yield postgres.url_for(name)
+    asyncio.run(drop_database(postgres, name))
+
+
+@pytest.fixture(scope="module")
+def service(
+    request: pytest.FixtureRequest,
+    module_database: str,
+    module_settings: dict[str, str],
+    operator_kubeconfig: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[OperatorProcess]:
+    """The module's operator, as its ServiceAccount."""
+    failed = request.session.testsfailed
+    directory = tmp_path_factory.mktemp("service")
+    process = OperatorProcess(module_database, operator_kubeconfig, directory, module_settings)
+    try:
+        yield process.wait_ready()
+    finally:
+        process.close()
+        if request.session.testsfailed > failed:
+            print(f"\n--- {process.log_path}\n{process.log(8000)}")  # noqa: T201 - pytest shows it
+
+
+@pytest_asyncio.fixture
+async def tenant(service: OperatorProcess, api: Api) -> AsyncIterator[Tenant]:
+    """A namespace served by the module's operator; at the end everything in it must go."""
+    assert service.running
+    from uuid import uuid4
+
+    name = f"t-{uuid4().hex[:10]}"
+    await api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    made = Tenant(api, name)
+    yield made
+    await made.close()
+
+
+@pytest_asyncio.fixture
+async def ledger(service: OperatorProcess, module_database: str) -> AsyncIterator[Ledger]:  # noqa: ARG001 - order
+    """The store of the module's operator."""
+    async with Ledger(module_database) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def unstamped(tenant: Tenant, control_plane: Cluster) -> AsyncIterator[None]:
+    """Claims are born without our finalizer, as before Kubernetes 1.36; afterwards with it again."""
+    control_plane.run_kubectl("delete", "--ignore-not-found", STAMP_BINDING)
+    await await_stamping(tenant, expected=False)
+    yield
+    control_plane.run_kubectl("apply", "--server-side", "--force-conflicts", "-k", ADMISSION)
+    await await_stamping(tenant, expected=True)
+
+
+@pytest_asyncio.fixture
+async def stamped(tenant: Tenant, control_plane: Cluster) -> None:
+    """Claims are born with our finalizer."""
+    control_plane.run_kubectl("apply", "--server-side", "--force-conflicts", "-k", ADMISSION)
+    await await_stamping(tenant, expected=True)

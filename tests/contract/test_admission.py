@@ -1,0 +1,110 @@
+"""The optional admission policies: finalizer and actor are there from birth."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.contract.cases import ROOT
+from tests.contract.server import NAMESPACE, Kubectl, Server, thing
+
+pytestmark = pytest.mark.apiserver
+
+ADMISSION = ROOT / "manifests/install/admission"
+TRIES = 400
+"""Requests until a policy must be in force: that takes half a second or so, and a request many milliseconds."""
+STAMPED = {"requested-by": "alice", "changed-by": "alice"}
+SPEC = {"poolRef": {"name": "a"}}
+Create = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def create(kubectl: Kubectl) -> Create:
+    """Creates a claim as alice, with the annotations given."""
+
+    def run(called: str, *how: str, **annotations: str) -> subprocess.CompletedProcess[str]:
+        body = thing("IPClaim", called, SPEC)
+        body["metadata"]["annotations"] = {
+            f"ipam.dotmac.io/{key.replace('_', '-')}": value for key, value in annotations.items()
+        }
+        who = ("-n", NAMESPACE, "--as=alice", "--as-group=system:masters")
+        return kubectl(*who, "create", *how, "-o", "json", "-f", "-", stdin=yaml.safe_dump(body))
+
+    return run
+
+
+def stamping(create: Create) -> bool:
+    """Whether claims are stamped now. The API server takes its time to notice a policy."""
+    done = create("probe", "--dry-run=server")
+    return done.returncode == 0 and "finalizers" in json.loads(done.stdout)["metadata"]
+
+
+@pytest.fixture
+def policies(kubectl: Kubectl, installed: None, create: Create) -> Iterator[None]:  # noqa: ARG001 - kinds first
+    """The policies in force; removed afterwards, so that other tests see plain claims."""
+    done = kubectl("apply", "-k", ADMISSION)
+    assert done.returncode == 0, done.stderr
+    assert any(stamping(create) for _ in range(TRIES))
+    yield
+    kubectl("delete", "-k", ADMISSION)
+    assert any(not stamping(create) for _ in range(TRIES))
+
+
+def stamps(meta: dict[str, Any]) -> dict[str, str]:
+    """The annotations of a claim, which must be held by our finalizer."""
+    assert meta["finalizers"] == ["ipam.dotmac.io/release"]
+    return {key.removeprefix("ipam.dotmac.io/"): value for key, value in meta["annotations"].items()}
+
+
+@pytest.mark.usefixtures("policies")
+def test_claims_are_born_stamped(create: Create) -> None:
+    """A claim is born with our finalizer and the name of who asked, whatever its manifest says."""
+    done = create("born", requested_by="mallory")
+    assert stamps(json.loads(done.stdout)["metadata"]) == STAMPED
+
+
+@pytest.mark.usefixtures("policies")
+def test_who_changed_is_told(kubectl: Kubectl, create: Create) -> None:
+    """An edit of the spec names its author; one of the metadata does not, and stamps cannot be forged."""
+    create("edited")
+
+    def edit(patch: dict[str, Any]) -> dict[str, str]:
+        who = ("-n", NAMESPACE, "--as=bob", "--as-group=system:masters")
+        done = kubectl(*who, "patch", "ipc", "edited", "--type=merge", "-o", "json", "-p", json.dumps(patch))
+        assert done.returncode == 0, done.stderr
+        return stamps(json.loads(done.stdout)["metadata"])
+
+    assert edit({"metadata": {"labels": {"a": "b"}}}) == STAMPED
+    by_bob = {**STAMPED, "changed-by": "bob"}
+    assert edit({"spec": {"hostname": "a.example"}}) == by_bob
+    assert edit({"metadata": {"annotations": {"ipam.dotmac.io/requested-by": "mallory"}}}) == by_bob
+    assert edit({"metadata": {"annotations": {"ipam.dotmac.io/changed-by": "mallory"}}}) == by_bob
+    assert edit({"metadata": {"annotations": None, "finalizers": None}}) == by_bob
+
+
+@pytest.mark.usefixtures("policies")
+def test_dying_claims_let_go(kubectl: Kubectl, create: Create) -> None:
+    """The finalizer of a deleted claim can be removed, and then the claim is gone."""
+    create("dying")
+    kubectl("-n", NAMESPACE, "delete", "ipc", "dying", "--wait=false")
+    done = kubectl("-n", NAMESPACE, "patch", "ipc", "dying", "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
+    assert done.returncode == 0, done.stderr
+    assert "NotFound" in kubectl("-n", NAMESPACE, "get", "ipc", "dying").stderr
+
+
+@pytest.mark.usefixtures("policies")
+def test_each_half_bears_the_lack_of_the_other(kubectl: Kubectl, server: Server, create: Create) -> None:
+    """Without stamping, forgery is refused and plain claims pass; those can be edited later, as of unknown origin."""
+    kubectl("delete", "-f", ADMISSION / "stamp-claims.yaml")
+    assert any(not stamping(create) for _ in range(TRIES))
+    for forged in ({"requested_by": "mallory"}, {"changed_by": "mallory"}):
+        assert "must stay as the cluster set it: leave it out" in create("forged", **forged).stderr
+    older = server.made("IPClaim", "older", SPEC)
+    assert "annotations" not in older["metadata"]
+    kubectl("apply", "-f", ADMISSION / "stamp-claims.yaml")
+    assert any(stamping(create) for _ in range(TRIES))
+    older["metadata"]["labels"] = {"touched": "yes"}
+    assert stamps(server.replace(older)["metadata"]) == {"requested-by": "unknown", "changed-by": "unknown"}

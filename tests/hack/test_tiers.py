@@ -1,0 +1,29 @@
+"""Tests find their tier by themselves."""
+
+import pytest
+
+from tests.support.tiers import markers, skip_is_failure
+
+
+@pytest.mark.parametrize(
+    ("path", "fixtures", "expected"),
+    [
+        ("net/test_cidr.py", (), {"unit"}),
+        ("db/test_ledger.py", ("database_url",), {"db", "integration"}),
+        ("apiserver/test_claims.py", ("operator", "database_url"), {"apiserver", "integration"}),
+        ("contract/test_apiserver.py", ("control_plane",), {"apiserver", "integration"}),
+        ("adversarial/test_leaks.py", ("operator",), {"adversarial", "apiserver", "integration"}),
+        ("adversarial/test_arithmetic.py", (), {"adversarial"}),
+        ("bench/test_allocate.py", (), {"performance"}),
+    ],
+)
+def test_tier_by_folder_and_servers(path: str, fixtures: tuple[str, ...], expected: set[str]) -> None:
+    """The folder and the servers that a test asks for decide its markers."""
+    assert markers(path.split("/"), fixtures, set()) == expected
+
+
+def test_skip_in_ci_is_a_failure_of_server_tiers_only() -> None:
+    """In CI a server tier must not be skipped; at home, or in the unit tier, it may."""
+    assert skip_is_failure({"apiserver"}, "true")
+    assert not skip_is_failure({"apiserver"}, None)
+    assert not skip_is_failure({"unit"}, "true")

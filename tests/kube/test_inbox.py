@@ -1,0 +1,114 @@
+import asyncio
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from ipam_operator.kube.inbox import Inbox, Item
+from ipam_operator.kube.resources import FINALIZER, Kind
+
+
+def body(uid: UUID, *, generation: int = 1, observed: int | None = None, **meta: Any) -> dict[str, Any]:
+    status = {} if observed is None else {"observedGeneration": observed}
+    metadata = {"namespace": "a", "name": "c", "uid": str(uid), "generation": generation, **meta}
+    return {"metadata": metadata, "spec": {}, "status": status}
+
+
+def item(uid: UUID, *, gone: bool = False, **fields: Any) -> Item:
+    return Item.of(Kind.CLAIM, body(uid, **fields), gone=gone)
+
+
+def waiting(inbox: Inbox) -> bool:
+    async def take() -> bool:
+        task = asyncio.ensure_future(inbox.take(10))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        done = task.done()
+        task.cancel()
+        return done
+
+    return asyncio.run(take())
+
+
+async def test_only_the_newest_version_is_taken() -> None:
+    """Two events about one object are one piece of work, with the later spec."""
+    inbox, uid = Inbox(Kind.CLAIM), uuid4()
+    inbox.put(item(uid, generation=1))
+    inbox.put(item(uid, generation=2))
+    assert [one.identity.generation for one in await inbox.take(10)] == [2]
+
+
+async def test_a_stale_event_does_not_replace_a_newer_one() -> None:
+    """An older generation that arrives late is ignored."""
+    inbox, uid = Inbox(Kind.CLAIM), uuid4()
+    inbox.put(item(uid, generation=2))
+    inbox.put(item(uid, generation=1))
+    assert [one.identity.generation for one in await inbox.take(10)] == [2]
+
+
+def test_an_answered_object_is_no_work() -> None:
+    """A restart lists what is answered already, and nothing happens."""
+    inbox = Inbox(Kind.CLAIM)
+    inbox.put(item(uuid4(), generation=3, observed=3))
+    assert not waiting(inbox)
+
+
+def test_force_looks_at_an_answered_object_again() -> None:
+    """The resync can ask for work on what looks answered."""
+    inbox = Inbox(Kind.CLAIM)
+    inbox.put(item(uuid4(), generation=3, observed=3), force=True)
+    assert waiting(inbox)
+
+
+async def test_what_arrives_while_busy_waits_for_its_turn() -> None:
+    """One object is never worked on twice at once."""
+    inbox, uid = Inbox(Kind.CLAIM), uuid4()
+    inbox.put(item(uid))
+    await inbox.take(10)
+    inbox.put(item(uid, generation=2))
+    inbox.put(item(uuid4()))
+    assert [one.identity.generation for one in await inbox.take(10)] == [1]
+    inbox.done(uid, answered=1)
+    assert [one.identity.generation for one in await inbox.take(10)] == [2]
+
+
+async def test_the_echo_of_our_own_write_is_no_work() -> None:
+    """The finalizer's echo shows an unanswered object, but its answer is on the way."""
+    inbox, uid = Inbox(Kind.CLAIM), uuid4()
+    inbox.put(item(uid))
+    await inbox.take(10)
+    inbox.put(item(uid, finalizers=[FINALIZER]))
+    inbox.done(uid, answered=1)
+    inbox.put(item(uid, finalizers=[FINALIZER]))
+    other = uuid4()
+    inbox.put(item(other))
+    assert [one.uid for one in await inbox.take(10)] == [other]
+
+
+async def test_deletion_is_work_as_long_as_we_hold_it() -> None:
+    """A dying object needs us only while it carries our finalizer."""
+    inbox, uid = Inbox(Kind.CLAIM), uuid4()
+    inbox.put(item(uid, observed=1, deletionTimestamp="now"))
+    inbox.put(item(uid, observed=1, deletionTimestamp="now", finalizers=[FINALIZER]))
+    assert [one.dying for one in await inbox.take(10)] == [True]
+
+
+async def test_the_end_that_we_made_ourselves_is_no_news() -> None:
+    """After our finalizer is off, the DELETED event causes no second release; an unexpected one does."""
+    inbox, ours, others = Inbox(Kind.CLAIM), uuid4(), uuid4()
+    inbox.put(item(ours, deletionTimestamp="now", finalizers=[FINALIZER]))
+    await inbox.take(10)
+    inbox.done(ours, let_go=True)
+    inbox.put(item(ours, gone=True))
+    inbox.put(item(others, gone=True))
+    assert [one.uid for one in await inbox.take(10)] == [others]
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_take_is_bounded(limit: int) -> None:
+    """A batch has at most the asked number of items, in order of arrival."""
+    inbox = Inbox(Kind.CLAIM)
+    uids = [uuid4() for _ in range(5)]
+    for uid in uids:
+        inbox.put(item(uid))
+    assert [one.uid for one in await inbox.take(limit)] == uids[:limit]

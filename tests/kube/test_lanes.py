@@ -1,0 +1,97 @@
+import asyncio
+
+import pytest
+
+from ipam_operator.domain.model import ObjectRef
+from ipam_operator.kube.alarms import Alarms
+from ipam_operator.kube.lanes import Lanes
+
+
+async def test_what_arrives_meanwhile_joins_the_next_call() -> None:
+    """One call is in flight per key; the rest becomes one batch."""
+    calls: list[tuple[str, list[int]]] = []
+    gate, finished = asyncio.Event(), asyncio.Event()
+
+    async def work(key: str, items: list[int]) -> None:
+        calls.append((key, items))
+        if len(calls) == 1:
+            await gate.wait()
+        else:
+            finished.set()
+
+    lanes: Lanes[str, int] = Lanes(work, 10)
+    lanes.put("a", 1)
+    await asyncio.sleep(0)
+    for number in (2, 3, 4):
+        lanes.put("a", number)
+    gate.set()
+    await finished.wait()
+    assert calls == [("a", [1]), ("a", [2, 3, 4])]
+
+
+async def test_keys_do_not_wait_for_each_other() -> None:
+    """A pool whose statement hangs holds back no other pool."""
+    served = asyncio.Event()
+
+    async def work(key: str, _items: list[int]) -> None:
+        if key == "slow":
+            await asyncio.Event().wait()
+        served.set()
+
+    lanes: Lanes[str, int] = Lanes(work, 10)
+    running = asyncio.create_task(lanes.run())
+    lanes.put("slow", 1)
+    lanes.put("fast", 1)
+    await served.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_batch_is_bounded() -> None:
+    """More than the limit is split, in order."""
+    calls: list[list[int]] = []
+    finished = asyncio.Event()
+
+    async def work(_key: str, items: list[int]) -> None:
+        calls.append(items)
+        if len(calls) == 3:
+            finished.set()
+
+    lanes: Lanes[str, int] = Lanes(work, 2)
+    lanes.put("a", 1, 2, 3, 4, 5)
+    await finished.wait()
+    assert calls == [[1, 2], [3, 4], [5]]
+
+
+async def test_a_failed_lane_ends_run() -> None:
+    """A bug in the work ends the operator instead of stalling one pool silently."""
+
+    async def work(_key: str, _items: list[int]) -> None:
+        raise LookupError("a bug")
+
+    lanes: Lanes[str, int] = Lanes(work, 2)
+    lanes.put("a", 1)
+    with pytest.raises(LookupError):
+        await lanes.run()
+
+
+async def test_an_alarm_rings_once_and_the_earliest_wins() -> None:
+    """Many alarms for one pool ring once, at the first of their times."""
+    rung: list[ObjectRef] = []
+    heard = asyncio.Event()
+
+    def ring(pool: ObjectRef) -> None:
+        rung.append(pool)
+        if len(rung) == 2:
+            heard.set()
+
+    alarms, slow, now = Alarms(ring), ObjectRef("a", "slow"), ObjectRef("a", "now")
+    running = asyncio.create_task(alarms.run())
+    alarms.set(slow, 60.0)
+    alarms.set(slow, 0.02)
+    alarms.set(slow, 0.04)
+    alarms.set(now, 0.0)
+    await heard.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert rung == [now, slow]
