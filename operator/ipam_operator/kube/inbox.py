@@ -65,7 +65,8 @@ class Item:
 class Inbox:
     """Items in order of arrival. An item taken is busy until `done`; what arrives meanwhile waits its turn.
 
-    `done(uid, answered=generation)` makes the inbox ignore echoes of our own writes up to that generation.
+    `done(uid, answered=generation)` makes the inbox ignore echoes of our own writes up to that generation, and pages of
+    a list that were read before them.
     """
 
     def __init__(self, kind: Kind) -> None:
@@ -80,7 +81,7 @@ class Inbox:
     def put(self, item: Item, *, force: bool = False) -> None:
         """Take note of an object; `force` works on it even when its status says that it is answered."""
         uid, generation = item.uid, item.identity.generation
-        if item.gone or (item.answered and not item.dying):
+        if item.gone:
             self._answered.pop(uid, None)
         if not (force or self._needs_work(item)):
             return
