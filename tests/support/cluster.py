@@ -33,7 +33,8 @@ KINDS: Final = {
 MERGE_PATCH: Final = "application/merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
 PARALLEL: Final = 32
-SWEEP_SECONDS: Final = 30.0
+SWEEP_SECONDS: Final = 90.0
+"""As long as a restarted API server may refuse claims, see `hack.install`."""
 
 
 class ApiError(Exception):

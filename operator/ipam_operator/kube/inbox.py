@@ -74,6 +74,7 @@ class Inbox:
         self._pending: dict[UUID, Item] = {}
         self._busy: set[UUID] = set()
         self._parked: dict[UUID, Item] = {}
+        self._forced: set[UUID] = set()
         self._answered: dict[UUID, int] = {}
         self._let_go: set[UUID] = set()
         self._wake = asyncio.Event()
@@ -91,6 +92,8 @@ class Inbox:
                 return
         if uid in self._busy:
             self._parked[uid] = item
+            if force:  # a nudge for what is in work may come too late for it: look once more afterwards
+                self._forced.add(uid)
             return
         older = self._pending.get(uid)
         self._pending[uid] = item if older is None else _first_seen(item, older)
@@ -125,9 +128,10 @@ class Inbox:
             self._let_go.add(uid)
         if answered is not None:
             self._answered[uid] = answered
-        parked = self._parked.pop(uid, None)
+        parked, forced = self._parked.pop(uid, None), uid in self._forced
+        self._forced.discard(uid)
         if parked is not None:
-            self.put(parked)
+            self.put(parked, force=forced)
 
     def _note(self) -> None:
         telemetry.inbox_length.labels(self.kind.value).set(len(self._pending) + len(self._parked))

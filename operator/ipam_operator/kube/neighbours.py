@@ -24,6 +24,10 @@ def connect(
     def pool_accepted(item: Item) -> None:
         counters.due.mark(item.uid)
         claims.serve(item.identity.ref, tell=True)
+        # It may have shrunk, and left what a sibling asks for.
+        network = network_of(Known(item, {}))
+        namespace = item.identity.ref.namespace
+        pools.nudge(lambda known: _refused_in(known, namespace) and network_of(known) == network)
 
     def pool_refused(item: Item) -> None:
         claims.serve(item.identity.ref, tell=True)
