@@ -1,6 +1,8 @@
 """A migrated template database once, and a copy of it for each test."""
 
 import asyncio
+from contextlib import AsyncExitStack
+from typing import Any, Self
 from uuid import uuid4
 
 import asyncpg
@@ -9,6 +11,28 @@ from hack.postgres import Postgres
 
 MAINTENANCE = "postgres"
 TEMPLATE = "template_ipam"
+STATE = """
+select coalesce(string_agg(what, ', '), '') from (
+    select 'prepared ' || name what from pg_prepared_statements
+    union all select 'listens to ' || pg_listening_channels()
+    union all select 'cursor ' || name from pg_cursors where name <> ''
+    union all select 'setting ' || name from pg_settings where source = 'session' and setting <> reset_val
+    union all select 'advisory lock' from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()
+    union all select 'temporary ' || relname from pg_class where relnamespace = pg_my_temp_schema()
+) found"""
+
+
+class PooledUrl(str):
+    """The URL of a database, and the one that leads the store under test to it through a pooler."""
+
+    __slots__ = ("pooled",)
+    pooled: str
+
+    def __new__(cls, direct: str, pooled: str) -> Self:
+        """Equal to the direct one, which tests use for statements of their own."""
+        url = super().__new__(cls, direct)
+        url.pooled = pooled
+        return url
 
 
 async def _execute(url: str, statement: str) -> None:
@@ -44,3 +68,17 @@ async def drop_database(postgres: Postgres, name: str) -> None:
     if not postgres.pid:
         postgres.start()
     await _execute(postgres.url_for(MAINTENANCE), f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+async def session_state(pooled: str, servers: int) -> list[str]:
+    """What clients left behind in the sessions that a pooler in transaction mode shares among them."""
+    async with AsyncExitStack() as stack:
+        connections: list[Any] = []
+        for _ in range(servers):  # a transaction each, so that every one has a session of its own
+            connection = await asyncpg.connect(pooled, statement_cache_size=0)
+            stack.push_async_callback(connection.close)
+            await stack.enter_async_context(connection.transaction())
+            connections.append(connection)
+        assert len({await connection.fetchval("select pg_backend_pid()") for connection in connections}) == servers
+        found = [await connection.fetchval(STATE) for connection in connections]
+    return [words for words in found if words]

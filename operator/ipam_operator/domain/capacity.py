@@ -68,8 +68,8 @@ class NetworkCount:
 
     @property
     def usable(self) -> int:
-        """Addresses that hosts may use."""
-        return Range(*usable_hosts(self.cidr)).size
+        """Addresses that hosts may use, and those at the network's ends that its NAT and loopback pools hand out."""
+        return max(Range(*usable_hosts(self.cidr)).size, self.pool_size + self.reserved_size)
 
     @property
     def reserved_size(self) -> int:

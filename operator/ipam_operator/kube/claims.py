@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -116,7 +116,7 @@ class ClaimReconciler:
                 break
             except StoreUnavailableError as error:
                 _log.warning("%d claims of %s wait for the store: %s", len(asked), pool, error)
-                self._tell_away(asked)
+                self._tell_away([*asked, *self._pools.waiting(pool)])
                 await asyncio.sleep(delay)
         self.alarm(served.due)
         items = {one.item.uid: one.item for one in asked}
@@ -155,6 +155,7 @@ class ClaimReconciler:
                 break
             except StoreUnavailableError as error:
                 _log.warning("those who wait for %s wait for the store: %s", pool, error)
+                self._tell_away(self._pools.waiting(pool))
                 await asyncio.sleep(delay)
             except StoreFaultError:
                 _log.exception("the queue of %s cannot be served", pool)
@@ -167,7 +168,7 @@ class ClaimReconciler:
         pause = 0.0 if served.outcomes else _SETTLE_SECONDS
         self.alarm(Due(due.pool, max(due.seconds, pause)) for due in served.due)
 
-    def _tell_away(self, asked: list[_Asked]) -> None:
+    def _tell_away(self, asked: Sequence[_Asked]) -> None:
         now = datetime.now(UTC)
         for item in (one.item for one in asked):
             if "observedGeneration" not in item.status and item.uid not in self._told_away:

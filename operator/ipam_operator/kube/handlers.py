@@ -72,6 +72,8 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     ours.queueing.exit_timeout = 15.0
     ours.queueing.error_delays = (1, 2, 5, 10)
     ours.persistence.finalizer = TIMER_FINALIZER
+    ours.persistence.diffbase_storage = _NoDifferences()
+    ours.persistence.progress_storage = _NoProgress()
     ours.persistence.consistency_timeout = 0.0
     ours.networking.error_backoffs = CappedBackoff()
     ours.networking.request_timeout = 30.0
@@ -82,3 +84,35 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     ours.posting.loggers = False
     ours.posting.worker_limit = 8
     return ours
+
+
+class _NoDifferences(kopf.DiffBaseStorage):
+    """We compare nothing through Kopf; its own storage copies and strips every object of every event."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:  # noqa: ARG002
+        return kopf.BodyEssence({})
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:  # noqa: ARG002
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        pass
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """Handlers that only take note have no progress."""
+
+    def fetch(self, *, key: str, body: kopf.Body) -> None:
+        pass
+
+    def store(self, *, key: str, record: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        pass
+
+    def purge(self, *, key: str, body: kopf.Body, patch: kopf.Patch) -> None:
+        pass
+
+    def touch(self, *, body: kopf.Body, patch: kopf.Patch, value: str | None) -> None:
+        pass
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        return essence

@@ -1,7 +1,7 @@
 """Natural batching: per key one call in flight; what arrives meanwhile joins the next. No timer, no added delay."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -28,6 +28,10 @@ class Lanes(Generic[K, T]):
             task = asyncio.create_task(self._drain(key), name=f"lane {key}")
             self._tasks[key] = task
             task.add_done_callback(self._ended)
+
+    def waiting(self, key: K) -> Sequence[T]:
+        """What has arrived while the key's call is in flight."""
+        return tuple(self._items.get(key, ()))
 
     async def run(self) -> None:
         """Wait for a failure; cancelled, it stops every lane."""

@@ -5,6 +5,7 @@ composed into one status document per object, written only when it differs from 
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -164,7 +165,10 @@ class ParentReconciler:
             document["state"] = "Invalid"
         others = [c for c in previous if c["type"] not in {"Ready", "Reconciling", "Stalled"}]
         transition = known.status.get("reason") != document["reason"]
-        self._write(known, {**known.status, **document, "conditions": document["conditions"] + others})
+        merged = {**known.status, **document, "conditions": document["conditions"] + others}
+        if isinstance(outcome, Accepted) and merged.get("state") == "Invalid":
+            del merged["state"]  # the counters that follow tell the new one
+        self._write(known, merged)
         if transition:
             self._announce(item, outcome)
             if not isinstance(outcome, Accepted):
@@ -192,7 +196,12 @@ class ParentReconciler:
     async def _hold(self, item: Item) -> Reply:
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._writer.hold(item, _settle(future))
-        return await future
+        reply = await future
+        known = self.known.get(item.uid)
+        if reply.done and known is not None and not known.item.held:
+            # Its event is still on the way. A nudge before it comes must not try to hold what has changed since.
+            known.item = Item.of(item.kind, json.loads(reply.body))
+        return reply
 
     async def _let_go(self, item: Item) -> Reply:
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()

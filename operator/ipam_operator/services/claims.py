@@ -31,8 +31,8 @@ class Claims:
     async def allocate(self, pool: ObjectRef, claims: Sequence[ClaimRequest]) -> Served:
         """Answer claims of one pool.
 
-        A batch that the database refuses as a whole is repeated claim by claim, so that one bad claim blocks
-        nobody; the bad one is left out of the answer and logged.
+        A batch that the database refuses as a whole is repeated in halves, so that one bad claim blocks nobody;
+        the bad one is left out of the answer and logged.
 
         Raises:
             StoreUnavailableError: ask again later, it is safe.
@@ -89,14 +89,15 @@ class Claims:
 
 
 async def _tolerant(ask: Callable[[Sequence[T]], Awaitable[R]], some: Sequence[T]) -> list[R]:
-    """Ask for all at once; if the database refuses that, one by one, without those that it still refuses."""
+    """Ask for all at once; if the database refuses that, in halves, down to the single ones that it still refuses."""
     try:
         return [await ask(some)]
     except StoreFaultError:
         if len(some) == 1:
             _log.exception("the store refuses %s", some[0])
             return []
-    return [answer for one in some for answer in await _tolerant(ask, [one])]
+    half = len(some) // 2
+    return [*await _tolerant(ask, some[:half]), *await _tolerant(ask, some[half:])]
 
 
 def _joined(parts: Sequence[Served]) -> Served:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -32,6 +32,8 @@ _AWAY: Final = (
     asyncpg.InvalidAuthorizationSpecificationError,  # a password that is being rotated
     asyncpg.InvalidCatalogNameError,
 )
+_CONFUSED: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""After these the driver may have lost track of the connection's state: nobody else may get it."""
 _AGAIN: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _log = logging.getLogger(__name__)
 
@@ -137,7 +139,12 @@ class Database:
     async def _connected(self) -> AsyncIterator[Any]:
         pool = await self._opened()
         async with pool.acquire(timeout=self._timeout) as connection:
-            yield connection
+            try:
+                yield connection
+            except _CONFUSED:
+                with suppress(asyncpg.InterfaceError):  # closed already
+                    connection.terminate()
+                raise
 
     async def _opened(self) -> Any:
         async with self._opening:
@@ -150,9 +157,16 @@ class Database:
                     timeout=10.0,
                     statement_cache_size=self._cache,
                     max_inactive_connection_lifetime=300.0,
+                    init=_meet_types,
                     reset=_nothing_to_reset,
                 )
             return self._pool
+
+
+async def _meet_types(connection: Any) -> None:
+    """In one transaction, so that PgBouncer cannot spread what asyncpg sets meanwhile over several sessions."""
+    async with connection.transaction():
+        await connection.fetch(blocks()["array_types"])
 
 
 async def _nothing_to_reset(_connection: Any) -> None:

@@ -1,5 +1,13 @@
 -- Arithmetic on free ranges. Callers hold the pool's row.
 
+-- As RFC 5952 and Python write it: host() writes most of ::/96 with an IPv4 tail.
+create or replace function ipam.spelled(a inet) returns text
+    language sql immutable parallel safe strict as
+$$
+    select case when a between '::1:0' and '::ffff:ffff'
+        then '::' || to_hex((a - '::'::inet) >> 16) || ':' || to_hex((a - '::'::inet) & 65535) else host(a) end
+$$;
+
 create or replace function ipam.half(a inet, first_byte int) returns numeric
     language sql immutable parallel safe strict as
 $$
@@ -20,7 +28,10 @@ $$;
 -- At most 2^62: enough to decide whether a batch fits, and cheap.
 create or replace function ipam.clamped_size(lo inet, hi inet) returns bigint
     language sql immutable parallel safe strict as
-$$ select case when family(lo) = 4 or hi <= lo + 4611686018427387903 then hi - lo + 1 else 4611686018427387904 end $$;
+$$
+    select case when family(lo) = 4 or lo >= 'ffff:ffff:ffff:ffff:c000::' then hi - lo + 1  -- whose sum would wrap
+        when hi <= lo + 4611686018427387903 then hi - lo + 1 else 4611686018427387904 end
+$$;
 
 -- Addresses whose cooling is over become free, merged with their neighbours. Returns how many.
 create or replace function ipam.sweep(p int, lim int) returns int
@@ -50,7 +61,8 @@ begin
         ) numbered group by island) islands;
     with touching as (
         select distinct f.hi from unnest(los, his) i(lo, hi), lateral (
-            select f.hi from ipam.free_range f where f.pool_id = p and f.hi = i.lo - 1
+            select f.hi from ipam.free_range f
+            where f.pool_id = p and f.hi = case when i.lo not in ('0.0.0.0', '::') then i.lo - 1 end
             union all
             (select f.hi from (
                 select f.hi, f.lo from ipam.free_range f where f.pool_id = p and f.hi > i.hi order by f.hi limit 1) f
@@ -220,14 +232,15 @@ create or replace function ipam.rebuild_free_ranges(p int) returns void language
 begin
     delete from ipam.free_range where pool_id = p;
     insert into ipam.free_range (pool_id, lo, hi)
-    select p, lo, hi from (
-        select case when l.addr is null then r.lo else l.addr + 1 end lo,
-               coalesce(lead(l.addr) over (partition by r.hi order by l.addr nulls first) - 1, r.hi) hi
+    select p, lo, case when next is null then hi else next - 1 end from (
+        -- From each range's start and from behind each lease to the next lease; nothing is behind a range's end.
+        select r.hi, case when l.addr is null then r.lo when l.addr < r.hi then l.addr + 1 end lo,
+            lead(l.addr) over (partition by r.hi order by l.addr nulls first) next
         from ipam.pool_range r
         cross join lateral (
             select null::inet addr union all
             select l.addr from ipam.lease l where l.pool_id = p and l.addr between r.lo and r.hi) l
-        where r.pool_id = p and l.addr is distinct from r.hi) gap
-    where lo <= hi;
+        where r.pool_id = p) gap
+    where lo is not null and (next is null or next > lo);
     update ipam.pool set low_hi = null where id = p;
 end $$;

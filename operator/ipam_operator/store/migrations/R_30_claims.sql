@@ -78,6 +78,7 @@ declare
     taken uuid[] := '{}';
     stock bigint;
 begin
+    -- Locked, because a release that names another pool or a claim that turns to one may take a place away meanwhile.
     for w in
         select q.* from ipam.waiting q
         where q.pool_namespace = p.namespace and q.pool_name = p.name and q.wanted is not null and (
@@ -88,9 +89,11 @@ begin
             or exists (
                 select from ipam.lease l where l.pool_id = p.id and l.addr = q.wanted
                 and l.released_at is not null and l.reusable_at <= now()))
-        order by q.seq limit lim
+        order by q.seq limit lim for update of q
     loop
-        if ipam.carve(p.id, w.wanted) then
+        if exists (select from ipam.lease l where l.claim_uid = w.claim_uid and l.released_at is null) then
+            delete from ipam.waiting q where q.claim_uid = w.claim_uid;
+        elsif ipam.carve(p.id, w.wanted) then
             taken := taken || w.claim_uid;
             addrs := addrs || w.wanted;
         end if;
@@ -111,16 +114,26 @@ begin
         where q.pool_namespace = p.namespace and q.pool_name = p.name and q.wanted is null) then
         return;
     end if;
-    stock := ipam.available(p, 4096);
-    if stock = 0 then
+    if ipam.available(p, 1) = 0 then
         return;
     end if;
+    -- Who holds (by another pool, in a race that its place has lost) does not wait.
+    delete from ipam.waiting q using ipam.lease l
+    where q.claim_uid = any(array(
+            select h.claim_uid from ipam.waiting h
+            where h.pool_namespace = p.namespace and h.pool_name = p.name and h.wanted is null order by h.seq limit lim))
+        and l.claim_uid = q.claim_uid and l.released_at is null;
+    stock := ipam.available(p, (
+        select coalesce(sum(h.count), 0) from (
+            select q.count from ipam.waiting q
+            where q.pool_namespace = p.namespace and q.pool_name = p.name and q.wanted is null and q.count <= p.size
+            order by q.seq limit lim) h));
     with head as (
         select q.*, sum(q.count) over (order by q.seq) total from (
             select * from ipam.waiting q
             where q.pool_namespace = p.namespace and q.pool_name = p.name and q.wanted is null
                 and q.count <= p.size  -- who can never fit stands in nobody's way
-            order by q.seq limit lim) q),
+            order by q.seq limit lim for update) q),
     gone as (
         delete from ipam.waiting q using head h where q.claim_uid = h.claim_uid and h.total <= stock
         returning h.*)
@@ -140,7 +153,9 @@ create or replace function ipam.next_due(p ipam.pool) returns setof ipam.answer 
     select null::uuid, 'Due', null::inet[], null::bigint, null::timestamptz, p.namespace, p.name, null::bigint, null::int,
         null::int, null::inet, null::inet[], jsonb_build_object('seconds', extract(epoch from due.at - now()))
     from (
+        -- What has cooled in an LRU pool stays in the ledger, and is no news.
         select min(l.reusable_at) at from ipam.lease l where l.pool_id = p.id and l.released_at is not null
+            and (p.strategy <> 'LeastRecentlyUsed' or l.reusable_at >= now())
     ) due
     where due.at is not null and not p.paused and exists (
         select from ipam.waiting w where w.pool_namespace = p.namespace and w.pool_name = p.name)
@@ -154,7 +169,7 @@ declare
     facts jsonb;
 begin
     select jsonb_build_object('size', p.size::text, 'free', stock,
-        'lo', coalesce(jsonb_agg(host(f.lo)), '[]'), 'hi', coalesce(jsonb_agg(host(f.hi)), '[]')) into facts
+        'lo', coalesce(jsonb_agg(ipam.spelled(f.lo)), '[]'), 'hi', coalesce(jsonb_agg(ipam.spelled(f.hi)), '[]')) into facts
     from (
         select few.lo, few.hi from (
             select f.lo, f.hi from ipam.free_range f where f.pool_id = p.id order by f.hi limit 1024) few
@@ -174,7 +189,7 @@ begin
         null::inet[], null::bigint, null::timestamptz, w.namespace, w.name, w.generation, null::int,
         null::int, null::inet, null::inet[],
         jsonb_build_object(
-            'wanted', host(w.wanted), 'below', host(below.hi), 'above', host(above.lo),
+            'wanted', ipam.spelled(w.wanted), 'below', ipam.spelled(below.hi), 'above', ipam.spelled(above.lo),
             'cooling', extract(epoch from l.reusable_at - now()),
             'holder', case when l.released_at is null and l.namespace = w.namespace then l.name end)
     from ipam.waiting w
@@ -267,6 +282,7 @@ begin
         and not p.paused and not p.retiring then
         if not exists (select from ipam.lease q where q.claim_uid = uids[1] and q.released_at is null)
             and not exists (select from ipam.tombstone q where q.claim_uid = uids[1])
+            and not exists (select from ipam.waiting q where q.claim_uid = uids[1])
             and not exists (
                 select from ipam.waiting q where q.pool_namespace = p.namespace and q.pool_name = p.name)
             and not exists (
@@ -293,6 +309,9 @@ begin
             end if;
         end if;
     end if;
+    -- A claim waits in one queue: its places in others go first, so that whoever serves those has done it or will not.
+    delete from ipam.waiting w
+    where w.claim_uid = any(uids) and (w.pool_namespace, w.pool_name) <> (allocate.pool_namespace, allocate.pool_name);
     -- Who is answered already.
     return query select * from ipam.held(uids);
     get diagnostics n = row_count;
@@ -360,11 +379,13 @@ begin
         taken := ipam.take(p, total);
         if taken is null then
             stock := ipam.available(p, total);
-            select array_agg(s.i order by s.i) filter (where s.upto <= stock),
-                late || array_agg(s.i order by s.i) filter (where s.upto > stock),
-                sum(s.c) filter (where s.upto <= stock)
+            -- Who can never fit stands in nobody's way.
+            select array_agg(s.i order by s.i) filter (where s.fits),
+                late || array_agg(s.i order by s.i) filter (where not s.fits),
+                sum(s.c) filter (where s.fits)
             into lucky, late, total from (
-                select i, counts[i] c, sum(counts[i]) over (order by i) upto
+                select i, counts[i] c, counts[i] <= p.size
+                    and sum(counts[i]) filter (where counts[i] <= p.size) over (order by i) <= stock fits
                 from unnest(coalesce(lucky, array(select generate_subscripts(uids, 1)))) i) s;
             if lucky is not null then
                 taken := ipam.take(p, total);
@@ -420,12 +441,14 @@ begin
 end $$;
 
 -- End claims: their addresses start to cool, their places in queues are free. `lease_generations[k]` null: whatever
--- claim k holds. Returns a Due row for each touched pool that somebody waits for.
+-- claim k holds. Returns Due rows: for each pool that gets addresses back and that somebody waits for, and for each
+-- whose queue can go on, because who left it stood in front.
 create or replace function ipam.release(
     pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     pools int[];
+    queues int[];
 begin
     -- The pools' rows, so that an allocation for one of these claims is either before us or sees the tombstone.
     perform from ipam.pool q where q.id in (
@@ -436,7 +459,10 @@ begin
     if gone then
         insert into ipam.tombstone (claim_uid) select distinct u from unnest(uids) u on conflict do nothing;
     end if;
-    delete from ipam.waiting w where w.claim_uid = any(uids);
+    with quit as (
+        delete from ipam.waiting w where w.claim_uid = any(uids)
+        returning w.pool_namespace namespace, w.pool_name name)
+    select array_agg(distinct q.id) into queues from quit join ipam.pool q using (namespace, name);
     with ended as (
         update ipam.lease l set released_at = now(), reusable_at = now() + q.cool_down, act = 'R', actor = u.actor
         from unnest(uids, lease_generations, actors) u(uid, generation, actor), ipam.pool q
@@ -446,6 +472,16 @@ begin
     select array_agg(distinct pool_id) into pools from ended;
     return query
     select d.* from ipam.pool q cross join lateral ipam.next_due(q) d where q.id = any(pools);
+    if queues is not null then
+        return query
+        select null::uuid, 'Due', null::inet[], null::bigint, null::timestamptz, q.namespace, q.name, null::bigint,
+            null::int, null::int, null::inet, null::inet[], jsonb_build_object('seconds', 0)
+        from ipam.pool q cross join lateral (
+            select w.count from ipam.waiting w
+            where w.pool_namespace = q.namespace and w.pool_name = q.name and w.wanted is null and w.count <= q.size
+            order by w.seq limit 1) head
+        where q.id = any(queues) and not q.paused and not q.retiring and head.count <= ipam.available(q, head.count);
+    end if;
 end $$;
 
 -- Give claims the very addresses that they show, if each is free in their pool (all of a claim's, or none): for a
@@ -482,7 +518,7 @@ begin
             return next row(
                 uids[k], 'Conflict', null, null, null, namespaces[k], names[k], spec_generations[k], null,
                 null, null, null, jsonb_build_object('lost', true, 'wanted', (
-                    select string_agg(host(a), ', ') from unnest(wanted[1:3]) a)))::ipam.answer;
+                    select string_agg(ipam.spelled(a), ', ') from unnest(wanted[1:3]) a)))::ipam.answer;
         end;
     end loop;
 end $$;

@@ -166,7 +166,7 @@ create or replace function ipam.pool_counters(uids uuid[])
     select p.uid, p.namespace, p.name, n.name, p.paused, p.size, coalesce(f.total, 0) + c.cooled,
         c.total - c.cooled, w.total,
         (f.lo)[1:64], (f.hi)[1:64],
-        array(select case when r.lo = r.hi then host(r.lo) else host(r.lo) || '-' || host(r.hi) end
+        array(select case when r.lo = r.hi then ipam.spelled(r.lo) else ipam.spelled(r.lo) || '-' || ipam.spelled(r.hi) end
             from ipam.pool_range r where r.pool_id = p.id order by r.hi limit 64)
     from ipam.pool p join ipam.network n on n.id = p.network_id
     cross join lateral (
@@ -206,14 +206,16 @@ create or replace function ipam.network_counters(uids uuid[])
         uid uuid, cidr cidr, namespace text, vrf text, gateway inet, reserved_lo inet[], reserved_hi inet[], pools bigint,
         pool_size numeric, free numeric, cooling numeric)
     language sql stable as $$
-    select n.uid, n.cidr, s.namespace, s.vrf, n.gateway, n.reserved_lo, n.reserved_hi, count(p.id), coalesce(sum(p.size), 0), coalesce(sum(f.total), 0),
-        coalesce(sum(c.total), 0)
+    select n.uid, n.cidr, s.namespace, s.vrf, n.gateway, n.reserved_lo, n.reserved_hi, count(p.id), coalesce(sum(p.size), 0),
+        coalesce(sum(f.total), 0) + coalesce(sum(c.cooled), 0), coalesce(sum(c.total - c.cooled), 0)
     from ipam.network n join ipam.address_space s on s.id = n.space_id
     left join ipam.pool p on p.network_id = n.id
     left join lateral (
         select sum(ipam.range_size(f.lo, f.hi)) total from ipam.free_range f where f.pool_id = p.id) f on true
     left join lateral (
-        select count(*) total from ipam.lease l where l.pool_id = p.id and l.released_at is not null) c on true
+        select count(*) total,
+            count(*) filter (where p.strategy = 'LeastRecentlyUsed' and l.reusable_at <= now()) cooled
+        from ipam.lease l where l.pool_id = p.id and l.released_at is not null) c on true
     where n.uid = any(uids)
     group by n.id, s.id
 $$;

@@ -20,7 +20,7 @@ create or replace function ipam.untiled(network_uids uuid[])
         ) home on home.lo <= coalesce(x.lo, x.hi)),
     walk as (
         select h.*, max(h.hi) filter (where h.lo is not null) over (
-            partition by h.pool_id, h.home_hi order by h.hi, h.lo nulls last
+            partition by h.pool_id, h.home_hi order by h.lo nulls last, h.hi desc, h.claim_uid nulls first
             rows between unbounded preceding and 1 preceding) before
         from housed h)
     select a.network_uid, a.namespace, a.name, f.finding, f.lo, f.hi, f.claim_uid from (
@@ -29,7 +29,8 @@ create or replace function ipam.untiled(network_uids uuid[])
         select pool_id, 'FreeAndHeld', lo, hi, claim_uid from walk where home_hi is not null and lo <= before
         union all
         select pool_id, 'Leaked', coalesce(before + 1, home_lo), lo - 1, null from walk
-        where home_hi is not null and lo is not null and lo > coalesce(before + 1, home_lo)
+        where home_hi is not null and lo is not null
+            and case when before is null then lo > home_lo when lo > before then lo - 1 > before else false end
         union all
         select pool_id, 'Leaked', coalesce(before + 1, home_lo), home_hi, null from walk
         where lo is null and (before is null or before < home_hi)
@@ -47,7 +48,7 @@ create or replace function ipam.compare(uids uuid[], shown text[])
         select u.uid, u.shown from unnest(uids, shown) u(uid, shown)),
     held as materialized (
         select l.claim_uid, l.pool_id, min(l.namespace) namespace, min(l.name) name, min(l.generation) generation,
-            string_agg(host(l.addr), ',' order by l.ordinal) addrs, min(l.allocated_at) allocated_at
+            string_agg(ipam.spelled(l.addr), ',' order by l.ordinal) addrs, min(l.allocated_at) allocated_at
         from ipam.lease l where l.released_at is null group by l.claim_uid, l.pool_id),
     found as (
         select case

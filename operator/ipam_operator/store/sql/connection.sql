@@ -1,0 +1,4 @@
+-- The driver asks the catalog for an array type when it first meets one, and turns JIT off meanwhile, which is session
+-- state. Read once in a transaction when a connection is opened: all of it in one session, and none of it later.
+-- name: array_types
+select null::int[], null::bigint[], null::text[], null::uuid[], null::inet[];
