@@ -1,8 +1,9 @@
 """One operator for all tests of a module, and a namespace for each of them that must be empty at the end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -10,7 +11,8 @@ import pytest_asyncio
 from hack.cluster import Cluster
 from hack.install import ADMISSION
 from hack.postgres import Postgres
-from tests.apiserver.support import STAMP_BINDING, Ledger, Tenant, await_stamping
+from tests.apiserver.support import STAMP_BINDING, Launch, Ledger, Tenant, await_stamping
+from tests.conftest import StartOperator
 from tests.support.cluster import Api
 from tests.support.operator_process import OperatorProcess
 from tests.support.postgres import create_database, drop_database
@@ -32,35 +34,32 @@ def module_database(postgres: Postgres, template_database: str) -> Iterator[str]
 
 @pytest.fixture(scope="module")
 def service(
-    request: pytest.FixtureRequest,
     module_database: str,
     module_settings: dict[str, str],
     operator_kubeconfig: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[OperatorProcess]:
     """The module's operator, as its ServiceAccount."""
-    failed = request.session.testsfailed
     directory = tmp_path_factory.mktemp("service")
     process = OperatorProcess(module_database, operator_kubeconfig, directory, module_settings)
     try:
         yield process.wait_ready()
     finally:
         process.close()
-        if request.session.testsfailed > failed:
-            print(f"\n--- {process.log_path}\n{process.log(8000)}")  # noqa: T201 - pytest shows it
 
 
 @pytest_asyncio.fixture
-async def tenant(service: OperatorProcess, api: Api) -> AsyncIterator[Tenant]:
+async def tenant(request: pytest.FixtureRequest, service: OperatorProcess, api: Api) -> AsyncIterator[Tenant]:
     """A namespace served by the module's operator; at the end everything in it must go."""
-    assert service.running
-    from uuid import uuid4
-
-    name = f"t-{uuid4().hex[:10]}"
-    await api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    made = Tenant(api, name)
+    assert service.running, f"the operator has ended before its time: {service.wait()}"
+    failed = request.session.testsfailed
+    made = await Tenant.create(api)
     yield made
-    await made.close()
+    try:
+        await made.close()
+    finally:
+        if request.session.testsfailed > failed or not service.running:
+            print(f"\n--- {service.log_path}, running: {service.running}\n{service.log(8000)}")  # noqa: T201 - shown
 
 
 @pytest_asyncio.fixture
@@ -71,17 +70,42 @@ async def ledger(service: OperatorProcess, module_database: str) -> AsyncIterato
 
 
 @pytest_asyncio.fixture
-async def unstamped(tenant: Tenant, control_plane: Cluster) -> AsyncIterator[None]:
-    """Claims are born without our finalizer, as before Kubernetes 1.36; afterwards with it again."""
-    control_plane.run_kubectl("delete", "--ignore-not-found", STAMP_BINDING)
-    await await_stamping(tenant, expected=False)
-    yield
-    control_plane.run_kubectl("apply", "--server-side", "--force-conflicts", "-k", ADMISSION)
-    await await_stamping(tenant, expected=True)
+async def place(api: Api, namespace: str) -> Tenant:
+    """A namespace for tests that start operators of their own, with the fixture `operator`."""
+    return Tenant(api, namespace)
+
+
+@pytest.fixture
+def launch(operator: StartOperator) -> Launch:
+    """Starts operators with these settings; all are stopped afterwards."""
+    start: Any = operator  # a dictionary of settings cannot be typed against its other keywords
+
+    def launched(settings: Mapping[str, str] | None = None, *, ready: bool = True) -> OperatorProcess:
+        process: OperatorProcess = start(ready=ready, **(settings or {}))
+        return process
+
+    return launched
 
 
 @pytest_asyncio.fixture
-async def stamped(tenant: Tenant, control_plane: Cluster) -> None:
+async def books(database_url: str) -> AsyncIterator[Ledger]:
+    """The store of those operators."""
+    async with Ledger(database_url) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def unstamped(api: Api, control_plane: Cluster) -> AsyncIterator[None]:
+    """Claims are born without our finalizer, as before Kubernetes 1.36; afterwards with it again."""
+    control_plane.run_kubectl("delete", "--ignore-not-found", STAMP_BINDING)
+    await await_stamping(api, expected=False)
+    yield
+    control_plane.run_kubectl("apply", "--server-side", "--force-conflicts", "-k", ADMISSION)
+    await await_stamping(api, expected=True)
+
+
+@pytest_asyncio.fixture
+async def stamped(api: Api, control_plane: Cluster) -> None:
     """Claims are born with our finalizer."""
     control_plane.run_kubectl("apply", "--server-side", "--force-conflicts", "-k", ADMISSION)
-    await await_stamping(tenant, expected=True)
+    await await_stamping(api, expected=True)

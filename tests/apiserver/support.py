@@ -1,18 +1,17 @@
 """Short words for what these tests do: objects of one namespace, the ledger behind them, waits without sleeping."""
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Iterable
-from pathlib import Path
-from typing import Any, Final, Self
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, Protocol, Self
+from uuid import uuid4
 
 import asyncpg
 
-from hack.cluster import Cluster
 from ipam_operator.api.names import GROUP
 from tests.support.cluster import PARALLEL, Api, ApiError, Json, condition, thing
+from tests.support.operator_process import OperatorProcess
 
-PATIENCE: Final = 60.0
+PATIENCE: Final = 30.0
 """Seconds; a loaded machine of two cores is slow, and whoever is fast does not wait."""
 OURS: Final = ("IPClaim", "IPPool", "IPNetwork")
 Objects = dict[str, Json]
@@ -71,11 +70,24 @@ def addresses(seen: Json) -> list[str]:
     return list(seen.get("status", {}).get("addresses", []))
 
 
+class Launch(Protocol):
+    """Starts one more operator on the test's own database."""
+
+    def __call__(self, settings: Mapping[str, str] | None = None, *, ready: bool = True) -> OperatorProcess: ...
+
+
 class Tenant:
     """One namespace; every object waits for nothing unless told so."""
 
     def __init__(self, api: Api, namespace: str) -> None:
         self.api, self.namespace = api, namespace
+
+    @classmethod
+    async def create(cls, api: Api) -> "Tenant":
+        """A namespace of a new name."""
+        name = f"t-{uuid4().hex[:10]}"
+        await api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        return cls(api, name)
 
     async def network(self, cidr: str = "10.0.0.0/24", name: str = "net", **spec: Any) -> Json:
         """Create an IPNetwork."""
@@ -123,6 +135,16 @@ class Tenant:
     async def address(self, name: str = "claim") -> str:
         """Watch until the claim has its address."""
         return str((await self.bound(name))[name]["status"]["address"])
+
+    async def capacity(self, kind: str = "IPPool", name: str = "pool", **expected: str) -> Json:
+        """Watch until the object's counters are so; its status."""
+
+        def satisfied(seen: Objects) -> bool:
+            counted = seen[name].get("status", {}).get("capacity", {}) if name in seen else {}
+            return bool(expected.items() <= counted.items())
+
+        status: Json = (await watch_until(self.api, kind, self.namespace, satisfied))[name]["status"]
+        return status
 
     async def get(self, kind: str, name: str) -> Json:
         """As it stands."""
@@ -213,13 +235,14 @@ class Ledger:
         """The key of a pool."""
         return int(await self.value("select id from ipam.pool where namespace = $1 and name = $2", namespace, name))
 
-    async def squat(self, namespace: str, number: int = 1, pool: str = "pool") -> list[str]:
-        """Leases of long ago for claims that do not exist; their addresses."""
+    async def squat(self, namespace: str, number: int = 1, pool: str = "pool", *, age: str = "1 hour") -> list[str]:
+        """Leases of so long ago for claims that do not exist; their addresses."""
         rows = await self._connection.fetch(
             """
             with grown as (
-                select array_agg(gen_random_uuid()) uids, array_agg(1::bigint) generations, array_agg($1) namespaces,
-                    array_agg('squatter-' || i) names, array_agg(1) counts, array_agg('test'::text) actors
+                select array_agg(gen_random_uuid()) uids, array_agg(1::bigint) generations,
+                    array_agg($1::text) namespaces, array_agg('squatter-' || i) names,
+                    array_agg(1) counts, array_agg('test'::text) actors
                 from generate_series(1, $3) i)
             select host(a.addrs[1]) addr from grown, ipam.allocate(
                 $1, $2, uids, generations, namespaces, names, counts, null, actors, null, null, null) a
@@ -229,7 +252,7 @@ class Ledger:
             number,
         )
         await self.execute(
-            "update ipam.lease set allocated_at = now() - interval '1 hour' where name like 'squatter-%'"
+            f"update ipam.lease set allocated_at = now() - interval '{age}' where name like 'squatter-%'"
         )
         return [row["addr"] for row in rows]
 
@@ -246,6 +269,15 @@ async def agreement(tenant: Tenant, ledger: Ledger) -> None:
     await ledger.distinct(tenant.namespace)
 
 
+async def quiet(service: OperatorProcess) -> None:
+    """Until the resyncs are over that follow a start: the first, and those because the operator has met the CRDs."""
+
+    async def over() -> bool:
+        return service.metrics().total("ipam_store_statements_total", operation="tidy") >= 4
+
+    await eventually(over, "four resyncs")
+
+
 class Writes:
     """Requests that changed objects of ours since we began to count, as the API server counts them."""
 
@@ -253,7 +285,7 @@ class Writes:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._before: dict[tuple[str, str], float] = {}
+        self._before: dict[str, float] = {}
 
     @classmethod
     async def begin(cls, api: Api) -> "Writes":
@@ -263,18 +295,31 @@ class Writes:
         return self
 
     async def now(self) -> dict[str, int]:
-        """`resource` or `resource/subresource` -> number, without zeros."""
+        """`resource` or `resource/subresource` (and `: code` where it failed) -> number, without zeros."""
         after = await self._read()
         rise = {key: int(count - self._before.get(key, 0)) for key, count in after.items()}
-        return {"/".join(filter(None, key)): number for key, number in rise.items() if number}
+        return {key: number for key, number in rise.items() if number}
 
-    async def _read(self) -> dict[tuple[str, str], float]:
-        found: dict[tuple[str, str], float] = {}
+    async def of_claims(self) -> dict[str, int]:
+        """The same of claims alone, once the count rests; `ipclaims` counts their creation, too.
+
+        A watch tells of a change before the request that made it is counted.
+        """
+        last, seen = None, await self.now()
+        while seen != last:
+            await asyncio.sleep(0.25)
+            last, seen = seen, await self.now()
+        return {key: number for key, number in seen.items() if key.startswith("ipclaims")}
+
+    async def _read(self) -> dict[str, float]:
+        found: dict[str, float] = {}
         for name, labels, value in await self._api.metrics():
             if name != "apiserver_request_total" or labels.get("verb") not in self.VERBS or labels.get("dry_run"):
                 continue
             if labels.get("group") == GROUP or labels.get("resource") == "events":
-                key = (labels["resource"], labels["subresource"])
+                key = "/".join(filter(None, (labels["resource"], labels["subresource"])))
+                if not labels["code"].startswith("2"):
+                    key += f": {labels['code']}"
                 found[key] = found.get(key, 0) + value
         return found
 
@@ -282,26 +327,15 @@ class Writes:
 STAMP_BINDING: Final = "mutatingadmissionpolicybinding/stamp.ipclaims.ipam.dotmac.io"
 
 
-async def await_stamping(tenant: Tenant, *, expected: bool) -> None:
+async def await_stamping(api: Api, *, expected: bool) -> None:
     """Until the API server acts on a policy, or no more."""
-    probe = thing("IPClaim", tenant.namespace, "probe", {"poolRef": {"name": "probe"}})
+    probe = thing("IPClaim", "default", "probe", {"poolRef": {"name": "probe"}})
 
     async def so() -> bool:
         try:
-            born = await tenant.api.create(probe, dry_run=True)
+            born = await api.create(probe, dry_run=True)
         except ApiError:
             return False
         return bool(born["metadata"].get("finalizers")) is expected
 
     await eventually(so, f"claims are born with our finalizer: {expected}")
-
-
-def kubectl_get(cluster: Cluster, tenant: Tenant, *arguments: str) -> Json:
-    """What kubectl prints as JSON."""
-    answer: Json = json.loads(cluster.run_kubectl("-n", tenant.namespace, "get", *arguments, "-o", "json"))
-    return answer
-
-
-def manifest(path: Path) -> str:
-    """A file's text."""
-    return path.read_text()

@@ -53,7 +53,7 @@ async def test_twenty_or_none(tenant: Tenant, ledger: Ledger) -> None:
 
 
 async def test_named_address(tenant: Tenant) -> None:
-    """A named address is the one that is granted; when it is taken, the refusal names the holder and free neighbours."""
+    """A named address is the one that is granted; when it is taken, the refusal names holder and neighbours."""
     await tenant.space()
     await tenant.claim("first", address="10.0.0.9")
     assert await tenant.address("first") == "10.0.0.9"
@@ -107,21 +107,10 @@ async def test_cooled_addresses_become_free_by_themselves(tenant: Tenant) -> Non
     await tenant.claim()
     await tenant.bound("claim")
 
-    def capacity(**expected: str) -> object:
-        return lambda seen: seen is not None and seen["status"].get("capacity") == {"usable": "1", **expected}
-
-    async def shows(**expected: str) -> None:
-        await tenant.api.wait_for(
-            "IPPool",
-            tenant.namespace,
-            "pool",
-            lambda seen: seen is not None and seen["status"].get("capacity") == {"usable": "1", **expected},
-        )
-
-    await shows(allocated="1", cooling="0", free="0")
+    await tenant.capacity(allocated="1", cooling="0", free="0")
     await tenant.delete("IPClaim", "claim")
-    await shows(allocated="0", cooling="1", free="0")
-    await shows(allocated="0", cooling="0", free="1")
+    await tenant.capacity(allocated="0", cooling="1", free="0")
+    await tenant.capacity(allocated="0", cooling="0", free="1")
 
 
 async def test_kubectl(tenant: Tenant, control_plane: Cluster) -> None:
@@ -137,12 +126,7 @@ async def test_kubectl(tenant: Tenant, control_plane: Cluster) -> None:
     assert kubectl("get", "ipc", f"--field-selector=status.address={address}", "-o", "name").split() == [
         "ipclaim.ipam.dotmac.io/two"
     ]
-    await tenant.api.wait_for(
-        "IPPool",
-        tenant.namespace,
-        "pool",
-        lambda seen: seen is not None and seen["status"].get("capacity", {}).get("allocated") == "2",
-    )
+    await tenant.capacity(allocated="2")
     head, row = kubectl("get", "ipc", "two").splitlines()
     assert head.split() == ["NAME", "ADDRESS", "POOL", "READY", "REASON", "AGE"]
     assert row.split()[:5] == ["two", address, "pool", "True", "Allocated"]

@@ -43,6 +43,7 @@ def installed(kubectl: Kubectl) -> Iterator[None]:
         assert wait.returncode == 0, wait.stderr
     assert kubectl("create", "namespace", NAMESPACE).returncode == 0
     yield
+    kubectl("-n", NAMESPACE, "delete", "ipam", "--all", "--wait=false")  # the living get their finalizer back
     for held in kubectl("-n", NAMESPACE, "get", "ipam", "-o", "name").stdout.split():
         kubectl("-n", NAMESPACE, "patch", held, "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
     kubectl("delete", "namespace", NAMESPACE, "--timeout=30s")

@@ -44,13 +44,16 @@ def stamping(create: Create) -> bool:
 
 @pytest.fixture
 def policies(kubectl: Kubectl, installed: None, create: Create) -> Iterator[None]:  # noqa: ARG001 - kinds first
-    """The policies in force; removed afterwards, so that other tests see plain claims."""
-    done = kubectl("apply", "-k", ADMISSION)
-    assert done.returncode == 0, done.stderr
-    assert any(stamping(create) for _ in range(TRIES))
+    """The policies in force, afterwards too, whatever the test took away: that is how clusters are installed."""
+
+    def enforce() -> None:
+        done = kubectl("apply", "--server-side", "--force-conflicts", "-k", ADMISSION)
+        assert done.returncode == 0, done.stderr
+        assert any(stamping(create) for _ in range(TRIES))
+
+    enforce()
     yield
-    kubectl("delete", "-k", ADMISSION)
-    assert any(not stamping(create) for _ in range(TRIES))
+    enforce()
 
 
 def stamps(meta: dict[str, Any]) -> dict[str, str]:
@@ -104,7 +107,7 @@ def test_each_half_bears_the_lack_of_the_other(kubectl: Kubectl, server: Server,
         assert "must stay as the cluster set it: leave it out" in create("forged", **forged).stderr
     older = server.made("IPClaim", "older", SPEC)
     assert "annotations" not in older["metadata"]
-    kubectl("apply", "-f", ADMISSION / "stamp-claims.yaml")
+    kubectl("apply", "--server-side", "-f", ADMISSION / "stamp-claims.yaml")
     assert any(stamping(create) for _ in range(TRIES))
     older["metadata"]["labels"] = {"touched": "yes"}
     assert stamps(server.replace(older)["metadata"]) == {"requested-by": "unknown", "changed-by": "unknown"}

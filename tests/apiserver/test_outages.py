@@ -1,0 +1,101 @@
+"""PostgreSQL or the API server away: what was asked meanwhile is answered afterwards (C5)."""
+
+from hack.control_plane import ControlPlane
+from hack.install import await_served
+from hack.postgres import Postgres
+from tests.apiserver.support import Launch, Ledger, Tenant, Writes, agreement, eventually
+from tests.support.cluster import Api
+
+BRISK = {"IPAM_RESYNC_SECONDS": "2", "IPAM_POOL_TIMER_SECONDS": "1", "IPAM_LEADER_SECONDS": "3"}
+
+
+async def test_store_away(place: Tenant, database_url: str, launch: Launch, postgres: Postgres) -> None:
+    """Claims of an outage are told once, bound ones are left alone, and when the store is back all are answered."""
+    process = launch(BRISK)
+    await place.space()
+    await place.claim("before")
+    address = await place.address("before")
+    await place.capacity(allocated="1")
+    await place.capacity("IPNetwork", "net", allocated="1")
+    writes = await Writes.begin(place.api)
+    postgres.stop()
+    try:
+        names = [f"c{number}" for number in range(30)]
+        await place.claims(names)
+        for name in names:
+            await place.api.wait_for(
+                "IPClaim",
+                place.namespace,
+                name,
+                lambda seen: seen is not None and seen.get("status", {}).get("reason") == "StoreUnavailable",
+            )
+
+        async def unready() -> bool:
+            return not process.answers("/readyz")
+
+        await eventually(unready, "/readyz fails")
+        assert process.answers("/livez")
+        await place.network("10.9.0.0/24", "late")
+        await place.api.wait_for(
+            "IPNetwork",
+            place.namespace,
+            "late",
+            lambda seen: seen is not None and seen.get("status", {}).get("reason") == "StoreUnavailable",
+        )
+        counted = await writes.of_claims()
+        assert counted == {"ipclaims": 30, "ipclaims/status": 30}  # the first are our own creates
+        claim = await place.get("IPClaim", "c0")
+        assert "observedGeneration" not in claim["status"]
+        await place.delete("IPClaim", "c1")
+    finally:
+        postgres.start()
+    await place.bound(*(name for name in names if name != "c1"))
+    await place.gone("IPClaim", "c1")
+    await place.reason("IPNetwork", "late", "Ready")
+    assert await place.address("before") == address
+
+    async def ready() -> bool:
+        return process.answers("/readyz")
+
+    await eventually(ready, "/readyz is well again")
+    async with Ledger(database_url) as books:
+        await agreement(place, books)
+
+
+async def test_start_without_a_store(place: Tenant, launch: Launch, postgres: Postgres) -> None:
+    """An operator that starts before its database waits for it."""
+    postgres.stop()
+    try:
+        process = launch(BRISK, ready=False)
+
+        async def said() -> bool:
+            return "waits for the database" in process.log()
+
+        await eventually(said, "it says that it waits")
+    finally:
+        postgres.start()
+    process.wait_ready()
+    await place.space()
+    await place.claim()
+    await place.bound("claim")
+
+
+async def test_api_server_away(place: Tenant, books: Ledger, launch: Launch, own_control_plane: ControlPlane) -> None:
+    """An outage of the API server amid claims loses nothing, and afterwards the operator goes on by itself."""
+    process = launch(BRISK)
+    await place.space()
+    early = [f"a{number}" for number in range(40)]
+    await place.claims(early)
+    own_control_plane.stop_apiserver(kill=True)
+    assert process.answers("/livez")
+    own_control_plane.start_apiserver()
+    await_served(own_control_plane)
+    async with Api(own_control_plane.kubeconfig) as again:  # the connections of the other client are dead
+        place = Tenant(again, place.namespace)
+        late = [f"b{number}" for number in range(40)]
+        await place.claims(late)
+        await place.bound(*early, *late)
+        await place.delete("IPClaim", *early)
+        await place.gone("IPClaim", *early)
+        assert process.running
+        await agreement(place, books)
