@@ -20,7 +20,7 @@ def markers(parts: Sequence[str], fixtures: Collection[str], own: Collection[str
     top = parts[0] if len(parts) > 1 else ""
     if top in {"db", "apiserver", "adversarial"}:
         found.add(top)
-    if top == "bench":
+    if top == "bench" and "unit" not in own:
         found.add("performance")
     if not DB_FIXTURES.isdisjoint(fixtures):
         found.add("db")
