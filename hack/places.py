@@ -12,6 +12,9 @@ ROOT = Path(__file__).resolve().parent.parent
 NAME = "dotmac-ipam"
 #: Ground that an unprivileged user can read; a clone or a home often is not.
 OPEN_GROUND = Path("/var/lib") / NAME
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 3 << 30
+"""Room for the data, the write-ahead log and etcd of a run, with much to spare."""
 
 
 def is_root() -> bool:
@@ -43,12 +46,39 @@ def server_state(state: Path) -> Path:
     return open_ground() / clone_key(state.resolve())
 
 
+def temporary_ground() -> Path | None:
+    """Where files of one run lie: in memory, where creating a database takes a tenth of the time, if there is room.
+
+    Returns:
+        None: the system's own temporary directory.
+    """
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES:
+        return MEMORY
+    return open_ground() if is_root() else None
+
+
+def make_temporary(prefix: str) -> Path:
+    """A new directory, readable for root's unprivileged servers, that goes at the latest with the next run's first."""
+    ground = temporary_ground()
+    _sweep(ground or Path(tempfile.gettempdir()))
+    directory = Path(tempfile.mkdtemp(prefix=f"{NAME}-{prefix}-{os.getpid()}-", dir=ground))
+    if is_root():
+        directory.chmod(0o755)
+    return directory
+
+
+def _sweep(ground: Path) -> None:
+    """Remove what runs left behind that were killed."""
+    for directory in ground.glob(f"{NAME}-*-*-*"):
+        pid = directory.name.removeprefix(f"{NAME}-").split("-")[1]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(directory, ignore_errors=True)
+
+
 @contextmanager
 def temporary(prefix: str) -> Iterator[Path]:
     """A directory for one run, removed afterwards; readable for root's unprivileged servers."""
-    directory = Path(tempfile.mkdtemp(prefix=f"{NAME}-{prefix}-", dir=open_ground() if is_root() else None))
-    if is_root():
-        directory.chmod(0o755)
+    directory = make_temporary(prefix)
     try:
         yield directory
     finally:

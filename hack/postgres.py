@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from hack.places import NAME, is_root, open_ground
+from hack.places import NAME, is_root, make_temporary
 from hack.postgres_binaries import find, has_extension
 from hack.processes import TIED, end, spawn, tail, wait_ready
 
@@ -55,7 +55,7 @@ class Postgres:
     def __init__(self, state_dir: Path | None = None, *, durable: bool = False) -> None:
         self._temporary = state_dir is None
         self._user = server_user()
-        self.dir = self._make_temporary() if state_dir is None else state_dir
+        self.dir = make_temporary("pg") if state_dir is None else state_dir
         self.durable = durable
         self.bin = find()
         self.port = 0
@@ -136,13 +136,6 @@ class Postgres:
         if self.socket_dir.parent != self.dir:
             shutil.rmtree(self.socket_dir, ignore_errors=True)
 
-    @staticmethod
-    def _make_temporary() -> Path:
-        directory = Path(tempfile.mkdtemp(prefix=f"{NAME}-pg-", dir=open_ground() if is_root() else None))
-        if is_root():
-            directory.chmod(0o755)
-        return directory
-
     def _give(self, path: Path) -> None:
         if self._user is not None:
             os.chown(path, self._user.pw_uid, self._user.pw_gid)
@@ -164,7 +157,7 @@ class Postgres:
     def _prepare(self) -> None:
         self.dir.mkdir(parents=True, exist_ok=True, mode=0o755)
         if len(str(self.socket_dir)) > SOCKET_PATH_LIMIT:
-            self.socket_dir = Path(tempfile.mkdtemp(prefix=f"{NAME}-pg-"))
+            self.socket_dir = Path(tempfile.mkdtemp(prefix=f"{NAME}-socket-"))
         self.socket_dir.mkdir(exist_ok=True, mode=0o700)
         self.log.touch(mode=0o600)
         secret = self.dir / "password"
