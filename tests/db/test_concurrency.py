@@ -5,10 +5,13 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import pytest
+
 from ipam_operator.domain.answers import Served
 from ipam_operator.domain.model import ClaimRequest, PoolRequest, Strategy
 from ipam_operator.domain.outcome import Accepted, Reason, Refused
 from ipam_operator.errors import StoreUnavailableError
+from ipam_operator.store.database import Connection
 from tests.support.store import Store, claim, claims, granted, network, pool, refused
 
 KILL_ONE = (
@@ -211,3 +214,23 @@ async def test_killed_sessions_lose_and_double_nothing(database_url: str) -> Non
         assert len({address for addresses in told.values() for address in addresses}) == 300
         await store.assert_tiled(parent, of)
         await store.assert_history_is_ledger()
+
+
+async def test_a_frozen_process_keeps_no_locks(database_url: str) -> None:
+    """Who stops in the middle of a transaction holds others up for five seconds, and is told when it goes on."""
+    async with replicas(database_url) as (one, two):
+        of = await one.pool(await one.network("10.0.0.0/24"), "10.0.0.10-10.0.0.60")
+        locked, thawed = asyncio.Event(), asyncio.Event()
+
+        async def freeze(connection: Connection) -> None:
+            assert await connection.rows("pool_by_name", of.identity.ref.namespace, of.identity.ref.name)
+            locked.set()
+            await thawed.wait()
+
+        frozen = asyncio.create_task(one.database.transaction("frozen", freeze))
+        await asyncio.wait_for(locked.wait(), 5.0)
+        async with asyncio.timeout(20.0):
+            await two.take(of, 1)
+        thawed.set()
+        with pytest.raises(StoreUnavailableError):
+            await frozen

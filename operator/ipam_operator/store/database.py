@@ -34,7 +34,11 @@ _AWAY: Final = (
 )
 _CONFUSED: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 """After these the driver may have lost track of the connection's state: nobody else may get it."""
-_AGAIN: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+_AGAIN: Final = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.SerializationError,
+)
 _log = logging.getLogger(__name__)
 
 
@@ -102,6 +106,8 @@ class Database:
     async def transaction(self, name: str, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `work` in one transaction; it may run several times, so it must not remember anything.
 
+        The database ends it when `work` is silent for five seconds: whoever waits for its locks may not wait longer.
+
         Raises:
             StoreUnavailableError: try again later, the same call is safe.
             StoreFaultError: the database refused a statement.
@@ -116,7 +122,9 @@ class Database:
                     if not transaction:
                         return await work(Connection(connection))
                     async with connection.transaction():
-                        return await work(Connection(connection))
+                        ours = Connection(connection)
+                        await ours.rows("idle_limit")
+                        return await work(ours)
             except _AGAIN as error:
                 telemetry.store_faults.labels(name).inc()
                 if attempt + 1 == _ATTEMPTS:
