@@ -29,6 +29,8 @@ TIERS = {
     "apiserver": "apiserver and not adversarial",
     "adversarial": "adversarial",
 }
+WORKERS = ("-n", "2", "--dist", "loadscope")
+"""More would each start an API server; a module stays together, since its tests share what is dear to set up."""
 CHECKS: dict[str, Sequence[str]] = {
     "format": ("ruff", "format", "--check", "--quiet"),
     "lint": ("ruff", "check", "--quiet"),
@@ -97,7 +99,7 @@ def test(arguments: Sequence[str]) -> int:
     failed = []
     for tier, expression in TIERS.items():
         with step(f"tests: {tier}"):
-            if run("python", *pytest, expression, environment=environment) != 0:
+            if run("python", *pytest, expression, *WORKERS, environment=environment) != 0:
                 failed.append(tier)
     say(f"FAILED: {', '.join(failed)}" if failed else "all tiers passed")
     return int(bool(failed))
