@@ -12,7 +12,8 @@ from ipam_operator.errors import StoreUnavailableError
 from tests.support.store import Store, claim, claims, texts
 
 SESSION_STATE = re.compile(
-    r"pg_(?:try_)?advisory_lock|^\s*(?:listen|discard|prepare)\b|\btemp(?:orary)?\s+table|\bset\s+session\b|set_config",
+    r"pg_(?:try_)?advisory_lock|^\s*(?:listen|discard|prepare)\b|\btemp(?:orary)?\s+table|\bset\s+session\b"
+    r"|set_config(?!\([^()]*,\s*true\))",  # true: for this transaction only
     re.IGNORECASE | re.MULTILINE,
 )
 

@@ -44,15 +44,17 @@ class ResyncLoop:
         self._claims, self._kinds = claims, kinds
         self._interval, self._epoch = interval, epoch
         self._wake = asyncio.Event()
+        self._wakes: list[asyncio.TimerHandle] = []
         self._missing: frozenset[UUID] = frozenset()
         self.completed = asyncio.Event()
         """Set after the first complete run."""
 
     def soon(self) -> None:
         """Run a few times within the next seconds: a CRD has changed."""
+        for handle in self._wakes:  # our three CRDs change together
+            handle.cancel()
         loop = asyncio.get_running_loop()
-        for delay in _AFTER_CRD_CHANGE:
-            loop.call_later(delay, self._wake.set)
+        self._wakes = [loop.call_later(delay, self._wake.set) for delay in _AFTER_CRD_CHANGE]
 
     async def run(self) -> None:
         """Work until cancelled."""
