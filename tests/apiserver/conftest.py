@@ -100,12 +100,15 @@ async def unstamped(api: Api, control_plane: Cluster) -> AsyncIterator[None]:
     control_plane.run_kubectl("delete", "--ignore-not-found", STAMP_BINDING)
     await await_stamping(api, expected=False)
     yield
-    control_plane.run_kubectl("apply", "--server-side", "--force-conflicts", "-k", ADMISSION)
-    await await_stamping(api, expected=True)
+    await _stamp(api, control_plane)
 
 
 @pytest_asyncio.fixture
 async def stamped(api: Api, control_plane: Cluster) -> None:
     """Claims are born with our finalizer."""
+    await _stamp(api, control_plane)
+
+
+async def _stamp(api: Api, control_plane: Cluster) -> None:
     control_plane.run_kubectl("apply", "--server-side", "--force-conflicts", "-k", ADMISSION)
     await await_stamping(api, expected=True)

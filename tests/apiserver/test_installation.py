@@ -1,5 +1,7 @@
 """Kinds that come and go under a running operator (C4)."""
 
+from collections.abc import Awaitable, Callable
+
 from hack.cluster import Cluster
 from hack.install import ADMISSION, MANIFESTS, install
 from tests.apiserver.support import Launch, Tenant, eventually
@@ -18,31 +20,21 @@ async def test_claims_of_the_first_seconds(place: Tenant, launch: Launch, contro
             process = launch(BRISK, ready=False)
         control_plane.run_kubectl("apply", "--server-side", "--force-conflicts", "-k", MANIFESTS)
 
-        async def made(what: str) -> None:
+        async def made(create: Callable[..., Awaitable[Json]], name: str) -> None:
             async def once() -> bool:
                 try:
-                    await {"network": place.network, "pool": place.pool}[what]()
-                except ApiError as refusal:
-                    return refusal.code == 409
-                return True
-
-            await eventually(once, f"{what} is made")
-
-        async def claimed(name: str) -> None:
-            async def once() -> bool:
-                try:
-                    await place.claim(name)
+                    await create(name=name)
                 except ApiError as refusal:
                     return refusal.code == 409
                 return True
 
             await eventually(once, f"{name} is made")
 
-        await made("network")
-        await made("pool")
+        await made(place.network, "net")
+        await made(place.pool, "pool")
         names = [f"c{number:02}" for number in range(60)]
         for name in names:
-            await claimed(name)
+            await made(place.claim, name)
         await place.bound(*names)
     finally:
         install(control_plane)

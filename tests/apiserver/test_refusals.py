@@ -39,29 +39,19 @@ CLAIMS = [
 ]
 
 
-@pytest.mark.parametrize(("spec", "words"), NETWORKS)
-async def test_network_refused_at_apply(tenant: Tenant, spec: dict[str, Any], words: str) -> None:
-    """The API server refuses the network and shows the right form."""
+AT_APPLY = [
+    *(("network", spec, words) for spec, words in NETWORKS),
+    *(("pool", spec, words) for spec, words in POOLS),
+    *(("claim", spec, words) for spec, words in CLAIMS),
+]
+
+
+@pytest.mark.parametrize(("kind", "spec", "words"), AT_APPLY)
+async def test_refused_at_apply(tenant: Tenant, kind: str, spec: dict[str, Any], words: str) -> None:
+    """The API server refuses the object and shows the right form."""
+    create = {"network": tenant.network, "pool": tenant.pool, "claim": tenant.claim}[kind]
     with pytest.raises(ApiError) as refused:
-        await tenant.network(**spec)
-    assert refused.value.code == 422
-    assert words in str(refused.value)
-
-
-@pytest.mark.parametrize(("spec", "words"), POOLS)
-async def test_pool_refused_at_apply(tenant: Tenant, spec: dict[str, Any], words: str) -> None:
-    """The API server refuses the pool and shows the right form."""
-    with pytest.raises(ApiError) as refused:
-        await tenant.pool(**spec)
-    assert refused.value.code == 422
-    assert words in str(refused.value)
-
-
-@pytest.mark.parametrize(("spec", "words"), CLAIMS)
-async def test_claim_refused_at_apply(tenant: Tenant, spec: dict[str, Any], words: str) -> None:
-    """The API server refuses the claim and shows the right form."""
-    with pytest.raises(ApiError) as refused:
-        await tenant.claim(**spec)
+        await create(**spec)
     assert refused.value.code == 422
     assert words in str(refused.value)
 
