@@ -7,7 +7,7 @@ import pytest
 
 from hack.cluster import Cluster
 from tests.apiserver.support import Ledger, Tenant, addresses, eventually
-from tests.support.cluster import condition
+from tests.support.cluster import ApiError, condition
 
 
 async def test_claim_is_answered_in_full(tenant: Tenant, ledger: Ledger) -> None:
@@ -153,7 +153,7 @@ async def test_bound_claims_are_fixed_and_labels_are_free(tenant: Tenant, ledger
     await tenant.space()
     await tenant.claim()
     address = await tenant.address()
-    with pytest.raises(Exception, match="must stay as they are"):
+    with pytest.raises(ApiError, match="must stay as they are"):
         await tenant.edit("IPClaim", "claim", count=2)
     await tenant.edit("IPClaim", "claim", hostname="db.example")
     seen = await tenant.reason("IPClaim", "claim", "Allocated")

@@ -77,7 +77,7 @@ class Bench:
             figures += samples.burst(_creates(turn), judged=True)
         for turn in turns:
             if turn.claims == deletes:
-                figures += samples.burst(_deletes(turn), judged=True)
+                figures += samples.burst(_deletes(turn), judged=False)
         for what in ("50 users in a closed loop: wait", "one claim on an idle system: wait"):
             figures += [samples.wait(what, what, 0.5), samples.wait(what, what, 0.99)]
         return figures
