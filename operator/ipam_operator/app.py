@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from ipam_operator.config import Settings
 from ipam_operator.domain.findings import Brake
@@ -54,6 +55,7 @@ async def opened(settings: Settings) -> AsyncIterator[App]:
         ownership = Ownership(beat)
         audit = Audit(timers)
         parents = Parents(hot)
+        brake = Brake(settings.release_brake_count, settings.release_brake_percent)
         yield App(
             claims=Claims(Leases(hot)),
             networks=Networks(parents),
@@ -61,6 +63,6 @@ async def opened(settings: Settings) -> AsyncIterator[App]:
             parents=parents,
             counters=Counters(timers),
             audit=ConflictAudit(audit),
-            resync=Resync(audit, ownership, Brake(settings.release_brake_count, settings.release_brake_percent)),
+            resync=Resync(audit, ownership, brake, timedelta(days=settings.memory_days)),
             ownership=ownership,
         )

@@ -48,6 +48,9 @@ class Settings(BaseModel):
     release_brake_percent: float = Field(
         default=10.0, ge=0, le=100, description="... more than this share of all, stops and asks (rule 12)."
     )
+    memory_days: float = Field(
+        default=30.0, ge=0, description="So long a claim that comes again may find the address that it had."
+    )
     leader_seconds: float = Field(
         default=10.0,
         gt=0.5,

@@ -1,5 +1,6 @@
 """Specs on their way into the domain."""
 
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -25,7 +26,7 @@ from ipam_operator.net.ranges import parse_range
 
 pytestmark = pytest.mark.unit
 
-ME = Identity(UUID(int=7), ObjectRef("tenant", "thing"), 3)
+ME = Identity(UUID(int=7), ObjectRef("tenant", "thing"), 1)
 FULL_NETWORK = {
     "cidr": "10.0.0.0/24",
     "vrf": "blue",
@@ -54,6 +55,7 @@ FULL_CLAIM = {
     "hostname": "web-1",
     "description": "d",
     "assignedTo": "a",
+    "stickyKey": "web/1",
 }
 
 
@@ -100,7 +102,7 @@ def test_pool_at_least() -> None:
 
 def test_claim_in_full() -> None:
     """A claim carries its wish, its details and its actor."""
-    detail = ClaimDetail(hostname="web-1", assigned_to="a", description="d")
+    detail = ClaimDetail(hostname="web-1", assigned_to="a", description="d", sticky_key="web/1")
     expected = ClaimRequest(ME, ObjectRef("tenant", "pool"), 1, ip_address("10.0.0.5"), detail, "alice")
     assert expected == v1alpha1.claim_request(ME, FULL_CLAIM, actor="alice")
 
@@ -109,6 +111,13 @@ def test_claim_at_least() -> None:
     """A bare claim is for one address of any kind, without details."""
     expected = ClaimRequest(ME, ObjectRef("tenant", "pool"), 1, None, None, "bob")
     assert expected == v1alpha1.claim_request(ME, {"poolRef": {"name": "pool"}}, actor="bob")
+
+
+def test_an_edited_claim_may_have_lost_its_details() -> None:
+    """From its second generation on a claim without details says so: the store may remember earlier ones."""
+    edited = replace(ME, generation=2)
+    expected = ClaimRequest(edited, ObjectRef("tenant", "pool"), detail=ClaimDetail(), actor="bob")
+    assert expected == v1alpha1.claim_request(edited, {"poolRef": {"name": "pool"}}, actor="bob")
 
 
 def test_null_is_absent_and_unknown_is_ignored() -> None:

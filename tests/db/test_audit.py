@@ -1,5 +1,6 @@
 """The ledger compared with itself and with the cluster, and the operator's own rows."""
 
+from datetime import timedelta
 from ipaddress import ip_network
 from uuid import uuid4
 
@@ -261,7 +262,7 @@ async def test_tidy_forgets_old_tombstones_only(database_url: str) -> None:
         await store.sql(
             "update ipam.tombstone set at = now() - interval '25 hours' where claim_uid = $1", old.identity.uid
         )
-        assert await store.ownership.tidy() == 1
+        assert await store.ownership.tidy(timedelta(days=30)) == 1
         rows = await store.sql("select claim_uid from ipam.tombstone")
         assert [row["claim_uid"] for row in rows] == [young.identity.uid]
         await store.ownership.ping()

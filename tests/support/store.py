@@ -107,8 +107,11 @@ def claim(
     detail: ClaimDetail | None = None,
     uid: UUID | None = None,
     name: str | None = None,
+    key: str = "",
 ) -> ClaimRequest:
-    """An IPClaim as asked for."""
+    """An IPClaim as asked for; `key` is its sticky key."""
+    if key:
+        detail = replace(detail or ClaimDetail(), sticky_key=key)
     who = identity(name, namespace=of.identity.ref.namespace, uid=uid)
     return ClaimRequest(who, of.identity.ref, count, None if wanted is None else ip_address(wanted), detail, "tester")
 

@@ -52,6 +52,14 @@ class IPClaimSpec(Document):
         default=None, description="Who or what uses the address: customer 4711, rack B7."
     )
 
+    sticky_key: Line200 | None = Field(
+        default=None,
+        description=(
+            "What the claim is known by when it comes again under another name: web/0. A claim that is made anew gets"
+            " the addresses that the last one of this key had, if they are still free. Absent: the claim's name."
+        ),
+    )
+
     @model_validator(mode="after")
     def _one_named_address(self) -> Self:
         if self.address is not None and self.count != 1:
@@ -60,9 +68,11 @@ class IPClaimSpec(Document):
 
     def to_domain(self, identity: Identity, *, actor: str) -> ClaimRequest:
         """The request. Whatever the shape lets pass is for the store to judge."""
-        detail = None
-        if self.hostname or self.assigned_to or self.description:
-            detail = ClaimDetail(self.hostname or "", self.assigned_to or "", self.description or "")
+        detail: ClaimDetail | None = ClaimDetail(
+            self.hostname or "", self.assigned_to or "", self.description or "", self.sticky_key or ""
+        )
+        if detail == ClaimDetail() and identity.generation == 1:
+            detail = None  # an edit may have taken details away; a first spec has none to take
         pool = ObjectRef(identity.ref.namespace, self.pool_ref.name)
         return ClaimRequest(identity, pool, self.count, self.address, detail, actor)
 

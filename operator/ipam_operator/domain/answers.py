@@ -66,7 +66,15 @@ def outcome(answer: Answer, claim: Identity, pool: ObjectRef, *, count: int = 1)
             if answer.block is None or answer.allocated_at is None:
                 raise AssertionError("a grant says when and within which prefix")
             holder = ObjectRef(pool.namespace, str(answer.facts.get("pool", pool.name)))
-            return Granted(claim, holder, answer.addresses, answer.lease_generation, answer.allocated_at, answer.block)
+            return Granted(
+                claim,
+                holder,
+                answer.addresses,
+                answer.lease_generation,
+                answer.allocated_at,
+                answer.block,
+                shares_key_with=answer.facts.get("sharedKey"),
+            )
         case AnswerKind.VANISHED:
             return Vanished(claim)
         case _:

@@ -73,6 +73,8 @@ class ClaimDetail:
     hostname: str = ""
     assigned_to: str = ""
     description: str = ""
+    sticky_key: str = ""
+    """Instead of the name, what tells that a later claim of the namespace is this one come again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,8 @@ class Granted:
     lease_generation: int
     allocated_at: datetime
     block: Block
+    shares_key_with: str | None = None
+    """Name of another live claim of the namespace with the same sticky key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,21 @@ def _granted(outcome: Granted, now: datetime, previous: Conditions) -> Json:
             previous=previous,
         ),
     }
+    if outcome.shares_key_with is not None:
+        status["conditions"].append(
+            condition(
+                "StickyKeyUnique",
+                true=False,
+                reason="SharedKey",
+                message=(
+                    f"IPClaim {outcome.shares_key_with} lives under the same stickyKey, so this one got addresses of"
+                    " its own; give one of them another key"
+                ),
+                generation=outcome.claim.generation,
+                now=now,
+                previous=previous,
+            )
+        )
     if outcome.block.family == 6:
         status["addressIPv6"] = addresses[0]
     return status

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from datetime import timedelta
 from uuid import UUID
 
 from ipam_operator.domain import findings
@@ -16,8 +17,8 @@ _log = logging.getLogger(__name__)
 class Resync:
     """Remembers only the suspects of its last run."""
 
-    def __init__(self, audit: Audit, ownership: Ownership, brake: Brake) -> None:
-        self._audit, self._ownership, self._brake = audit, ownership, brake
+    def __init__(self, audit: Audit, ownership: Ownership, brake: Brake, remember: timedelta) -> None:
+        self._audit, self._ownership, self._brake, self._remember = audit, ownership, brake, remember
         self._suspects: frozenset[Finding] = frozenset()
 
     async def run_once(self, shown: Mapping[UUID, str], *, settled_seconds: float, epoch: int) -> Plan:
@@ -43,7 +44,7 @@ class Resync:
         if plan.release:
             released = await self._ownership.release_orphans(epoch, plan.release, ACTOR)
             _log.warning("released %s leases that nobody claims", released)
-        await self._ownership.tidy()
+        await self._ownership.tidy(self._remember)
         return plan
 
     @staticmethod

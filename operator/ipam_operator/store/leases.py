@@ -47,6 +47,7 @@ class Leases:
             [detail and detail.hostname for detail in details] if some else None,
             [detail and detail.assigned_to for detail in details] if some else None,
             [detail and detail.description for detail in details] if some else None,
+            [detail and detail.sticky_key for detail in details] if some else None,
         )
         return _read(rows)
 
@@ -99,19 +100,22 @@ def _identities(identities: Iterable[Identity]) -> tuple[list[Any], list[int], l
 
 def _read(rows: Iterable[Row]) -> Answers:
     answers, due = [], []
+    shared: dict[Any, dict[str, Any]] = {}
     for row in rows:
-        if row["outcome"] == "Due":
+        if row["outcome"] == "SharedKey":
+            shared[row["claim_uid"]] = json.loads(row["info"])
+        elif row["outcome"] == "Due":
             seconds = float(json.loads(row["info"])["seconds"])
             due.append(Due(ObjectRef(row["namespace"], row["name"]), seconds))
         else:
-            answers.append(_answer(row))
+            answers.append(_answer(row, shared.get(row["claim_uid"], {})))
     return Answers(tuple(answers), tuple(due))
 
 
-def _answer(row: Row) -> Answer:
+def _answer(row: Row, noted: dict[str, Any]) -> Answer:
     uid, kind, addresses, generation, at, namespace, name, spec, position, prefix, gateway, dns, info = row
     identity = None if spec is None else Identity(uid, ObjectRef(namespace, name), spec)
-    facts = json.loads(info) if info is not None else {}
+    facts = noted | (json.loads(info) if info is not None else {})
     if addresses is None:
         return Answer(uid, AnswerKind(kind), identity=identity, queue_position=position, facts=facts)
     block = Block(addresses[0].version, prefix, gateway, tuple(dns))

@@ -1,6 +1,7 @@
 """Whose store this is, who leads, and what a person has confirmed."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -52,6 +53,9 @@ class Ownership:
         """Whether a person has said yes and it still holds."""
         return bool(await self._database.value("confirmed", what))
 
-    async def tidy(self) -> int:
-        """Forget old tombstones and prepare history's next partitions; returns how many were forgotten."""
-        return int(await self._database.value("tidy"))
+    async def tidy(self, remember: timedelta) -> int:
+        """Forget old tombstones, and what claims held longer ago than `remember`; prepare history's next partitions.
+
+        Returns how many tombstones were forgotten.
+        """
+        return int(await self._database.value("tidy", remember))

@@ -36,9 +36,11 @@ create table claim_detail (
     hostname text not null,
     assigned_to text not null,
     description text not null,
+    sticky_key text not null default ''::text,
     constraint claim_detail_pkey PRIMARY KEY (claim_uid)
 );
 comment on table claim_detail is 'What people search by; beside the ledger, so that it can be redacted without touching history.';
+CREATE INDEX claim_detail_sticky_key ON ipam.claim_detail USING btree (sticky_key) WHERE (sticky_key <> ''::text);
 
 create table cluster (
     only_one boolean not null default true,
@@ -117,6 +119,23 @@ CREATE INDEX lease_cooling ON ipam.lease USING btree (pool_id, reusable_at, addr
 CREATE TRIGGER lease_inserted AFTER INSERT ON ipam.lease REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION lease_inserted();
 CREATE TRIGGER lease_updated AFTER UPDATE ON ipam.lease REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION lease_updated();
 comment on column lease.generation is 'Fencing number, new for each grant; release and audit name it.';
+
+create table memory (
+    namespace text not null,
+    key text not null,
+    pool_namespace text not null,
+    pool_name text not null,
+    ordinal integer not null,
+    addr inet not null,
+    generation bigint not null,
+    at timestamp with time zone not null default now(),
+    constraint memory_pkey PRIMARY KEY (namespace, key, pool_namespace, pool_name, ordinal),
+    constraint memory_addr_check CHECK (full_length(addr)),
+    constraint memory_ordinal_check CHECK ((ordinal >= 0))
+) with (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=2000);
+comment on table memory is 'What each identity (namespace, stickyKey or name) held last, by the name of the pool: a wish, never a hold.';
+CREATE INDEX memory_at ON ipam.memory USING btree (at);
+comment on column memory.generation is 'Of the lease that ended: while that very lease cools, its identity may have it back.';
 
 create table migration (
     name text not null,
@@ -249,8 +268,8 @@ CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_nam
 --     returns integer language plpgsql body de4c2e0ac392b3bb38f13efe3c593b99
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body b67cf9ab664cdbb4652e7d269a160a5b
--- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 85132878ffeb66067b0c4c3b4d336aee
+-- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 16a3b1138f99d13248c4334c9af6a13a
 -- function available(p pool, enough bigint) 
 --     returns bigint language sql body 2d0d74acc462b150cffa6bd3b6053d0c
 -- function carve(p integer, wish inet) 
@@ -310,11 +329,11 @@ CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_nam
 -- function refuse_change() 
 --     returns trigger language plpgsql body 6735417d6d3fe4075536858e37350214
 -- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 8e78d68ad18b12b28b359e0953d344d0
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 89bbf6a55a563cdfdc5fc9d3c9872c63
 -- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text) 
 --     returns bigint language plpgsql body dd60c1f46e86e1aec22111dbb459dad8
--- function remember_details(uids uuid[], hostnames text[], assigned text[], descriptions text[]) 
---     returns void language sql body 8f0fd4f1c3282489cda4c9016c5b0bed
+-- function remember_details(uids uuid[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[]) 
+--     returns void language sql body 4c1d1a0a5dacbd30a43d465f168a8558
 -- function remember_refusal(its_kind text, its_namespace text, its_name text, its_uid uuid, its_reason text, its_message text) 
 --     returns void language sql body 1bdc9d27f2a025a3ec33ef8898ef7074
 -- function resign(me text) 
@@ -326,7 +345,9 @@ CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_nam
 -- function serve(pool_namespace text, pool_name text, lim integer, tell boolean) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body b9a9f62f36dc96b8f5a50cee540c6329
 -- function serve_waiting(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 4285dcb74d65ebf52c450bf35fdfd147
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body f4aff306941c5b0bc1cee5fbc43a4d2a
+-- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 
+--     returns SETOF answer language sql stable body 06416fd516e1fe61b6064d67e6710e87
 -- function spelled(a inet) 
 --     returns text language sql immutable strict parallel safe body 650fef055efde7ba244ce0d26e2e7c50
 -- function sweep(p integer, lim integer) 
@@ -337,12 +358,14 @@ CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_nam
 --     returns inet[] language plpgsql body e56c36bba1acbdd1b55bf570fd206d97
 -- function take_first(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body b732f1491e02c8cb479fc6341ae04496
+-- function take_for(p pool, uids uuid[], namespaces text[], names text[], counts integer[], chosen integer[] DEFAULT NULL::integer[]) 
+--     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 4a3809eada1ddbf3a81176e3bfaa3cba
 -- function take_oldest(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 260d49cef7f65d5682bb260f6a6f9e54
 -- function take_random(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 09d27cea63a337c4f68a24f988c9a53e
--- function tidy() 
---     returns bigint language plpgsql body fcb8eb87351226cf803159d14c226bb8
+-- function tidy(remember interval) 
+--     returns bigint language plpgsql body 51de118b33cc62666e0b20820073c307
 -- function untiled(network_uids uuid[]) 
 --     returns TABLE(network_uid uuid, pool_namespace text, pool text, finding text, lo inet, hi inet, claim_uid uuid) language sql stable set plan_cache_mode=force_custom_plan body 57c201a81554b197a607f51c5decdec7
 -- function waiting_answers(p pool, uids uuid[]) 

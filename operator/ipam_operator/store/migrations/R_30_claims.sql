@@ -139,12 +139,12 @@ begin
         returning h.*)
     select array_agg(claim_uid order by seq) uids, array_agg(generation order by seq) generations,
         array_agg(namespace order by seq) namespaces, array_agg(name order by seq) names,
-        array_agg(count order by seq) counts, array_agg(actor order by seq) actors, sum(count) total
+        array_agg(count order by seq) counts, array_agg(actor order by seq) actors
     into queue from gone;
     if queue.uids is not null then
         return query select * from ipam.grant_leases(
             p, queue.uids, queue.generations, queue.namespaces, queue.names, queue.counts, queue.actors,
-            ipam.take(p, queue.total));
+            ipam.take_for(p, queue.uids, queue.namespaces, queue.names, queue.counts));
     end if;
 end $$;
 
@@ -243,20 +243,98 @@ create or replace function ipam.lock_pool_name(pool_namespace text, pool_name te
 $$;
 
 create or replace function ipam.remember_details(
-    uids uuid[], hostnames text[], assigned text[], descriptions text[]
+    uids uuid[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[]
 ) returns void language sql as $$
-    insert into ipam.claim_detail (claim_uid, hostname, assigned_to, description)
-    select * from unnest(uids, hostnames, assigned, descriptions) u(uid, hostname, assigned, description)
+    insert into ipam.claim_detail (claim_uid, hostname, assigned_to, description, sticky_key)
+    select * from unnest(uids, hostnames, assigned, descriptions, sticky_keys)
+        u(uid, hostname, assigned, description, sticky_key)
     where u.hostname is not null
     on conflict (claim_uid) do update set
-        hostname = excluded.hostname, assigned_to = excluded.assigned_to, description = excluded.description
+        hostname = excluded.hostname, assigned_to = excluded.assigned_to, description = excluded.description,
+        sticky_key = excluded.sticky_key
 $$;
+
+-- Claims whose sticky key a living claim of their namespace has already, or one that stands before them here.
+create or replace function ipam.shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[])
+    returns setof ipam.answer language sql stable as $$
+    with asked as materialized (
+        select u.* from unnest(uids, namespaces, names, sticky_keys)
+            with ordinality u(uid, namespace, name, key, k) where u.key <> '')
+    select a.uid, 'SharedKey', null::inet[], null::bigint, null::timestamptz, a.namespace, a.name, null::bigint, null::int,
+        null::int, null::inet, null::inet[], jsonb_build_object('sharedKey', other.name)
+    from asked a cross join lateral (
+        select l.name from ipam.claim_detail d join ipam.lease l on l.claim_uid = d.claim_uid and l.released_at is null
+        where d.sticky_key = a.key and d.claim_uid <> a.uid and l.namespace = a.namespace
+        union all
+        select b.name from asked b where b.key = a.key and b.namespace = a.namespace and b.k < a.k
+        limit 1) other
+$$;
+
+-- Addresses for claims in their order, counts[k] for claim k (of all, or of the `chosen` only): first what its identity had last, where that is free or
+-- cools from this very identity, then as the pool chooses. Null, and nothing taken, when there are too few.
+create or replace function ipam.take_for(
+    p ipam.pool, uids uuid[], namespaces text[], names text[], counts int[], chosen int[] default null
+) returns inet[] language plpgsql set plan_cache_mode = force_generic_plan as $$
+declare
+    total bigint;
+    wish record;
+    owners bigint[] := '{}';
+    again inet[] := '{}';
+    fresh inet[] := '{}';
+begin
+    if chosen is not null then
+        select array_agg(uids[i]), array_agg(namespaces[i]), array_agg(names[i]), array_agg(counts[i])
+        into uids, namespaces, names, counts from unnest(chosen) i;
+    end if;
+    select sum(c) into total from unnest(counts) c;
+    begin
+        for wish in
+            select u.k, m.addr, m.generation
+            from unnest(uids, namespaces, names, counts) with ordinality u(uid, namespace, name, count, k)
+            left join ipam.claim_detail d on d.claim_uid = u.uid and d.sticky_key <> ''
+            join ipam.memory m on m.namespace = u.namespace and m.key = coalesce(d.sticky_key, u.name)
+                and m.pool_namespace = p.namespace and m.pool_name = p.name and m.ordinal < u.count
+            order by u.k, m.ordinal
+        loop
+            if not ipam.carve(p.id, wish.addr) then
+                delete from ipam.lease l where l.pool_id = p.id and l.addr = wish.addr
+                    and l.generation = wish.generation and l.released_at is not null;
+                continue when not found;
+            end if;
+            owners := owners || wish.k;
+            again := again || wish.addr;
+        end loop;
+        if cardinality(again) < total then
+            fresh := ipam.take(p, total - cardinality(again));
+            if fresh is null then
+                raise exception using errcode = 'P0001';  -- undoes what was carved
+            end if;
+        end if;
+    exception when raise_exception then
+        return null;
+    end;
+    if cardinality(again) = 0 then
+        return fresh;
+    end if;
+    return (
+        with kept as (
+            select k, addr, i from unnest(owners, again) with ordinality o(k, addr, i)),
+        lacking as (
+            select c.k, row_number() over (order by c.k) i
+            from unnest(counts) with ordinality c(count, k),
+                generate_series(1, c.count - (select count(*) from kept where kept.k = c.k)) o)
+        select array_agg(a.addr order by a.k, a.late, a.i) from (
+            select k, addr, false late, i from kept
+            union all
+            select l.k, f.addr, true, l.i from lacking l join unnest(fresh) with ordinality f(addr, i) using (i)) a);
+end $$;
 
 -- Answer a batch of claims of one pool. Idempotent by claim: who holds is told what. `wishes` null: no claim names an
 -- address; `hostnames` null: no claim has details, a null element: that one has none.
 create or replace function ipam.allocate(
     pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[],
-    counts int[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[]
+    counts int[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[],
+    sticky_keys text[]
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     p ipam.pool;
@@ -275,7 +353,8 @@ declare
 begin
     select * into p from ipam.pool q where q.namespace = pool_namespace and q.name = pool_name for no key update;
     if hostnames is not null then
-        perform ipam.remember_details(uids, hostnames, assigned, descriptions);
+        perform ipam.remember_details(uids, hostnames, assigned, descriptions, sticky_keys);
+        return query select * from ipam.shared_keys(uids, namespaces, names, sticky_keys);
     end if;
     -- The common case: one new claim for one address, nobody in front, nothing to sweep.
     if cardinality(uids) = 1 and counts[1] = 1 and wishes is null and p.strategy = 'FirstFree'
@@ -288,6 +367,10 @@ begin
             and not exists (
                 select from ipam.lease q
                 where q.pool_id = p.id and q.released_at is not null and q.reusable_at <= now())
+            and not exists (
+                select from ipam.memory m
+                where m.namespace = namespaces[1] and m.key = coalesce(nullif(sticky_keys[1], ''), names[1])
+                    and m.pool_namespace = p.namespace and m.pool_name = p.name)
         then
             select f.lo, f.hi into l, h from ipam.free_range f
             where f.pool_id = p.id and f.hi >= coalesce(p.low_hi, '0.0.0.0') order by f.hi limit 1;
@@ -376,7 +459,7 @@ begin
     end if;
     -- Then free choice: all of it, or as many from the front as fit.
     if total > 0 then
-        taken := ipam.take(p, total);
+        taken := ipam.take_for(p, uids, namespaces, names, counts, lucky);
         if taken is null then
             stock := ipam.available(p, total);
             -- Who can never fit stands in nobody's way.
@@ -388,7 +471,7 @@ begin
                     and sum(counts[i]) filter (where counts[i] <= p.size) over (order by i) <= stock fits
                 from unnest(coalesce(lucky, array(select generate_subscripts(uids, 1)))) i) s;
             if lucky is not null then
-                taken := ipam.take(p, total);
+                taken := ipam.take_for(p, uids, namespaces, names, counts, lucky);
             end if;
         end if;
         if taken is not null and lucky is null then
@@ -468,8 +551,21 @@ begin
         from unnest(uids, lease_generations, actors) u(uid, generation, actor), ipam.pool q
         where l.claim_uid = u.uid and l.released_at is null and q.id = l.pool_id
             and (u.generation is null or u.generation = l.generation)
-        returning l.pool_id)
+        returning l.*, q.namespace pool_namespace, q.name pool_name),
+    remembered as (
+        insert into ipam.memory as m (namespace, key, pool_namespace, pool_name, ordinal, addr, generation)
+        select distinct on (e.namespace, k.key, e.pool_namespace, e.pool_name, e.ordinal)
+            e.namespace, k.key, e.pool_namespace, e.pool_name, e.ordinal, e.addr, e.generation
+        from ended e left join ipam.claim_detail d on d.claim_uid = e.claim_uid and d.sticky_key <> ''
+        cross join lateral (select coalesce(d.sticky_key, e.name) key) k
+        order by 1, 2, 3, 4, 5, e.generation desc
+        on conflict (namespace, key, pool_namespace, pool_name, ordinal) do update set
+            addr = excluded.addr, generation = excluded.generation, at = excluded.at
+        where m.generation < excluded.generation)
     select array_agg(distinct pool_id) into pools from ended;
+    if gone then
+        update ipam.claim_detail d set sticky_key = '' where d.claim_uid = any(uids) and d.sticky_key <> '';
+    end if;
     return query
     select d.* from ipam.pool q cross join lateral ipam.next_due(q) d where q.id = any(pools);
     if queues is not null then

@@ -53,14 +53,17 @@ create or replace function ipam.confirmed(its_what text) returns boolean languag
     select exists (select from ipam.confirmation where what = its_what and until > now())
 $$;
 
--- What nobody asks for any more: tombstones of a day ago; and history's next partitions.
-create or replace function ipam.tidy() returns bigint language plpgsql as $$
+-- What nobody asks for any more: tombstones of a day ago, and what identities held longer ago than `remember`; and
+-- history's next partitions.
+create or replace function ipam.tidy(remember interval) returns bigint language plpgsql as $$
 declare
     n bigint;
 begin
     delete from ipam.tombstone t where t.ctid = any(array(
         select ctid from ipam.tombstone where at < now() - interval '1 day' limit 10000));
     get diagnostics n = row_count;
+    delete from ipam.memory m where m.ctid = any(array(
+        select ctid from ipam.memory where at < now() - remember limit 10000));
     perform ipam.ensure_history_partitions(3);
     return n;
 end $$;

@@ -20,4 +20,4 @@ select ipam.confirm($1::text, $2::float8);
 select ipam.confirmed($1::text);
 
 -- name: tidy
-select ipam.tidy();
+select ipam.tidy($1::interval);
