@@ -8,7 +8,7 @@ import pytest
 from ipam_operator.domain.model import ClaimDetail, Release, Strategy
 from tests.support.store import Store, claim, granted
 
-WRITTEN = ("lease", "free_range", "waiting", "claim_detail", "tombstone", "history", "memory", "pool")
+WRITTEN = ("lease", "free_range", "waiting", "claim_detail", "tombstone", "history", "memory", "term", "pool")
 NOBODYS = """select host(addr) from (
     select lo addr, 'infinity' reusable_at from ipam.free_range
     union all select addr, reusable_at from ipam.lease where released_at is not null) a

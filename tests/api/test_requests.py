@@ -1,7 +1,7 @@
 """Specs on their way into the domain."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 from typing import Any
 from uuid import UUID
@@ -20,6 +20,7 @@ from ipam_operator.domain.model import (
     ObjectRef,
     PoolRequest,
     Strategy,
+    Term,
 )
 from ipam_operator.domain.outcome import Reason, Refused
 from ipam_operator.net.ranges import parse_range
@@ -47,6 +48,8 @@ FULL_POOL = {
     "strategy": "Random",
     "coolDown": "1h30m",
     "paused": True,
+    "defaultLease": "24h",
+    "maxLease": "720h",
 }
 FULL_CLAIM = {
     "poolRef": {"name": "pool"},
@@ -56,6 +59,8 @@ FULL_CLAIM = {
     "description": "d",
     "assignedTo": "a",
     "stickyKey": "web/1",
+    "lease": "36h",
+    "renewedAt": "2026-01-31T12:00:00Z",
 }
 
 
@@ -90,6 +95,8 @@ def test_pool_in_full() -> None:
         strategy=Strategy.RANDOM,
         cool_down=timedelta(minutes=90),
         paused=True,
+        default_lease=timedelta(days=1),
+        max_lease=timedelta(days=30),
     )
     assert expected == v1alpha1.pool_request(ME, FULL_POOL)
 
@@ -103,7 +110,8 @@ def test_pool_at_least() -> None:
 def test_claim_in_full() -> None:
     """A claim carries its wish, its details and its actor."""
     detail = ClaimDetail(hostname="web-1", assigned_to="a", description="d", sticky_key="web/1")
-    expected = ClaimRequest(ME, ObjectRef("tenant", "pool"), 1, ip_address("10.0.0.5"), detail, "alice")
+    term = Term(timedelta(hours=36), datetime(2026, 1, 31, 12, tzinfo=UTC))
+    expected = ClaimRequest(ME, ObjectRef("tenant", "pool"), 1, ip_address("10.0.0.5"), detail, "alice", term)
     assert expected == v1alpha1.claim_request(ME, FULL_CLAIM, actor="alice")
 
 
@@ -113,10 +121,10 @@ def test_claim_at_least() -> None:
     assert expected == v1alpha1.claim_request(ME, {"poolRef": {"name": "pool"}}, actor="bob")
 
 
-def test_an_edited_claim_may_have_lost_its_details() -> None:
-    """From its second generation on a claim without details says so: the store may remember earlier ones."""
+def test_an_edited_claim_may_have_lost_details_and_lease() -> None:
+    """From its second generation on a claim says that it has none: the store may remember earlier ones."""
     edited = replace(ME, generation=2)
-    expected = ClaimRequest(edited, ObjectRef("tenant", "pool"), detail=ClaimDetail(), actor="bob")
+    expected = ClaimRequest(edited, ObjectRef("tenant", "pool"), detail=ClaimDetail(), actor="bob", term=Term())
     assert expected == v1alpha1.claim_request(edited, {"poolRef": {"name": "pool"}}, actor="bob")
 
 

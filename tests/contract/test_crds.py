@@ -110,7 +110,7 @@ def test_rules_say_what_must_be(node: Node) -> None:
 def test_claims_stay_lean() -> None:
     """Rules of a claim are paid for on every write of every claim: a new one needs a reason to be here."""
     count = sum(len(node.get("x-kubernetes-validations", ())) for path, node in NODES if path.startswith("IPClaim"))
-    assert count == 4  # one name, one address, one relation between fields, one against changes
+    assert count == 5  # one name, one address, one lease, one relation between fields, one against changes
 
 
 def test_strategies_are_the_domains() -> None:

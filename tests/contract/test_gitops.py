@@ -45,6 +45,7 @@ VERDICTS = {
     Reason.INVALID_NETWORK: "Failed",
     Reason.GATEWAY_CONFLICT: "Failed",
     Reason.SHRINK_REFUSED: "Failed",
+    Reason.EXPIRED_ALLOCATION: "Failed",
     Reason.IN_USE: "Terminating",
     Reason.DELETING: "InProgress",
 }

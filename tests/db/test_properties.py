@@ -2,7 +2,8 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -20,15 +21,17 @@ from hypothesis.stateful import (
 from hack.postgres import Postgres
 from ipam_operator.domain.answers import Served
 from ipam_operator.domain.layout import NetworkFacts, effective_ranges
-from ipam_operator.domain.model import ClaimRequest, PoolRequest, Strategy
-from ipam_operator.domain.outcome import Accepted, Granted
+from ipam_operator.domain.model import ClaimRequest, PoolRequest, Strategy, Term
+from ipam_operator.domain.outcome import Accepted, Granted, Reason
 from ipam_operator.net import ranges as sets
 from ipam_operator.net.cidr import Address
 from ipam_operator.net.ranges import Range
 from tests.support.postgres import create_database, drop_database
-from tests.support.store import Store, claim, pool
+from tests.support.store import Store, claim, only, pool, refused
 
 CIDRS = ("10.0.0.0/27", "255.255.255.224/27", "2001:db8::/123", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffe0/123")
+NAMES = tuple(f"again-{number}" for number in range(6))
+"""Of claims that come again when the last one of the name is gone."""
 OFFSETS = st.integers(0, 31)
 SPANS = st.lists(st.tuples(OFFSETS, OFFSETS).map(lambda ends: (min(ends), max(ends))), max_size=3)
 
@@ -45,7 +48,7 @@ SETTINGS = settings(
 WIPE = """
     alter table ipam.history disable trigger history_append_only;
     truncate ipam.lease, ipam.waiting, ipam.tombstone, ipam.pool_range, ipam.free_range, ipam.part, ipam.pool,
-        ipam.network, ipam.history;
+        ipam.network, ipam.history, ipam.memory, ipam.term;
     alter table ipam.history enable trigger history_append_only;
 """
 """A new database for each example would take longer than the example."""
@@ -61,6 +64,7 @@ class Machine(RuleBasedStateMachine):
         self.run(self.store.script(WIPE))
         self.asked: dict[UUID, ClaimRequest] = {}
         self.held: dict[UUID, tuple[Address, ...]] = {}
+        self.expired: dict[UUID, ClaimRequest] = {}
         self.pools: list[PoolRequest] = []
 
     def run(self, work: Any) -> Any:
@@ -120,9 +124,18 @@ class Machine(RuleBasedStateMachine):
             ]
             assert overtaken == []
 
-    @rule(counts=st.lists(st.integers(1, 6), min_size=1, max_size=6), wish=st.none() | OFFSETS)
-    def ask(self, counts: list[int], wish: int | None) -> None:
-        batch = [claim(self.pool, count=count) for count in counts]
+    @rule(
+        counts=st.lists(st.integers(1, 6), min_size=1, max_size=6), wish=st.none() | OFFSETS,
+        again=st.booleans(), leased=st.booleans(),
+    )  # fmt: skip
+    def ask(self, counts: list[int], wish: int | None, *, again: bool, leased: bool) -> None:
+        living = {one.identity.ref.name for one in (*self.asked.values(), *self.expired.values())}
+        names = [name for name in NAMES if name not in living] if again else []
+        term = Term(timedelta(hours=1)) if leased else None
+        batch = [
+            claim(self.pool, count=count, name=name, term=term)
+            for count, name in zip_longest(counts, names[: len(counts)])
+        ]
         if wish is not None:
             batch.append(claim(self.pool, wanted=str(self.parent.cidr[wish])))
         self.asked.update((one.identity.uid, one) for one in batch)
@@ -141,6 +154,31 @@ class Machine(RuleBasedStateMachine):
         self.run(self.store.release(*(self.asked.pop(uid) for uid in some)))
         for uid in some:
             self.held.pop(uid, None)
+
+    @precondition(lambda self: any(self.asked[uid].term for uid in self.held))
+    @rule(data=st.data())
+    def expire(self, data: st.DataObject) -> None:
+        leased = [uid for uid in self.held if self.asked[uid].term]
+        some = data.draw(st.lists(st.sampled_from(leased), min_size=1, max_size=5, unique=True))
+        self.run(self.store.lapse(*(self.asked[uid] for uid in some)))
+        assert refused(self.run(self.store.expire())).keys() == set(some)
+        for uid in some:
+            self.expired[uid] = self.asked.pop(uid)
+            del self.held[uid]
+
+    @precondition(lambda self: self.expired)
+    @rule(data=st.data(), renew=st.booleans())
+    def come_back(self, data: st.DataObject, *, renew: bool) -> None:
+        one = self.expired[data.draw(st.sampled_from(list(self.expired)))]
+        if not renew:
+            assert only(self.run(self.store.allocate(self.pool, [one]))).reason is Reason.EXPIRED_ALLOCATION
+            return
+        generation = one.identity.generation + 1
+        renewed = Term(timedelta(hours=1), datetime(2000 + generation, 1, 1, tzinfo=UTC))
+        one = replace(one, identity=replace(one.identity, generation=generation), term=renewed)
+        del self.expired[one.identity.uid]
+        self.asked[one.identity.uid] = one
+        self.learn(self.run(self.store.allocate(self.pool, [one])))
 
     @rule(spans=SPANS, exclude=SPANS)
     def resize(self, spans: list[Any], exclude: list[Any]) -> None:

@@ -26,6 +26,7 @@ from ipam_operator.domain.model import (
     PoolRequest,
     Release,
     Strategy,
+    Term,
 )
 from ipam_operator.domain.outcome import Accepted, Granted, Held, Refused, Removed
 from ipam_operator.net import ranges as sets
@@ -85,6 +86,8 @@ def pool(
     cool_down: float = 0,
     kind: str = "Host",
     paused: bool = False,
+    default_lease: timedelta | None = None,
+    max_lease: timedelta | None = None,
 ) -> PoolRequest:
     """An IPPool as asked for; `cool_down` in seconds."""
     return PoolRequest(
@@ -96,6 +99,8 @@ def pool(
         strategy,
         timedelta(seconds=cool_down),
         paused,
+        default_lease,
+        max_lease,
     )
 
 
@@ -108,12 +113,15 @@ def claim(
     uid: UUID | None = None,
     name: str | None = None,
     key: str = "",
+    term: Term | None = None,
 ) -> ClaimRequest:
     """An IPClaim as asked for; `key` is its sticky key."""
     if key:
         detail = replace(detail or ClaimDetail(), sticky_key=key)
     who = identity(name, namespace=of.identity.ref.namespace, uid=uid)
-    return ClaimRequest(who, of.identity.ref, count, None if wanted is None else ip_address(wanted), detail, "tester")
+    return ClaimRequest(
+        who, of.identity.ref, count, None if wanted is None else ip_address(wanted), detail, "tester", term
+    )
 
 
 def claims(of: PoolRequest, number: int, *, count: int = 1) -> list[ClaimRequest]:
@@ -227,6 +235,17 @@ class Store:
         done, dues = await self.claims.release(asked)
         assert done == [one.identity.uid for one in ended]
         return list(dues)
+
+    async def expire(self) -> Served:
+        """End leases that are over."""
+        return await self.claims.expire()
+
+    async def lapse(self, *over: ClaimRequest) -> None:
+        """Let the terms of these claims be over."""
+        await self.sql(
+            "update ipam.term set expires_at = now() - interval '1 second' where claim_uid = any($1::uuid[])",
+            [one.identity.uid for one in over],
+        )
 
     async def sweep(self, *of: PoolRequest) -> int:
         """Return cooled addresses."""

@@ -6,9 +6,9 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from ipam_operator.api.base import Document, rules
-from ipam_operator.api.fields import Hostname, IPAddress, Line200, ObjectName, Prose
+from ipam_operator.api.fields import Hostname, IPAddress, LeaseDuration, Line200, ObjectName, Prose, Renewal
 from ipam_operator.api.status import ADDRESSES_LIMIT, IPClaimStatus
-from ipam_operator.domain.model import ClaimDetail, ClaimRequest, Identity, ObjectRef
+from ipam_operator.domain.model import ClaimDetail, ClaimRequest, Identity, ObjectRef, Term
 
 
 class PoolRef(Document):
@@ -60,6 +60,21 @@ class IPClaimSpec(Document):
         ),
     )
 
+    lease: LeaseDuration | None = Field(
+        default=None,
+        description=(
+            "How long the addresses are held unless the claim is renewed, 300s to 8760h: 24h. Cut to the pool's"
+            " maxLease. Absent: the pool's defaultLease, and without that until the claim is deleted."
+        ),
+    )
+    renewed_at: Renewal | None = Field(
+        default=None,
+        description=(
+            "Move it on to renew the lease, best to the present time: 2026-01-31T12:00:00Z. The lease then begins anew,"
+            " by the clock of the store. After its end the claim gets its addresses again, or others if they are taken."
+        ),
+    )
+
     @model_validator(mode="after")
     def _one_named_address(self) -> Self:
         if self.address is not None and self.count != 1:
@@ -74,7 +89,10 @@ class IPClaimSpec(Document):
         if detail == ClaimDetail() and identity.generation == 1:
             detail = None  # an edit may have taken details away; a first spec has none to take
         pool = ObjectRef(identity.ref.namespace, self.pool_ref.name)
-        return ClaimRequest(identity, pool, self.count, self.address, detail, actor)
+        term: Term | None = Term(self.lease, self.renewed_at)
+        if term == Term() and identity.generation == 1:
+            term = None
+        return ClaimRequest(identity, pool, self.count, self.address, detail, actor, term)
 
 
 class IPClaim(Document):

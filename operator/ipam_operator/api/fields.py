@@ -6,7 +6,7 @@ message asks `isCIDR` or `isIP` first; `+` on strings exceeds the cost budget, `
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field, PlainValidator, WithJsonSchema
@@ -92,39 +92,70 @@ _UNITS: Final = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 _DURATION_LIMIT: Final = 16
 """With six digits a number, too short for a sum that overflows Go's int64 of nanoseconds: that would be an error
 of the rule instead of an answer of it."""
-_LONGEST: Final = timedelta(hours=720)
-_DURATION_WORDS: Final = "must be a duration from 0s to 720h, such as 30s, 5m or 1h30m"
 
 
-def parse_duration(text: str) -> timedelta:
-    """A Go duration, down to milliseconds and up to 30 days.
+def _bounded(shortest: timedelta, longest: timedelta, words: str) -> Callable[[str], timedelta]:
+    def parse(text: str) -> timedelta:
+        parts = list(_DURATION.finditer(text))
+        if not parts or "".join(part.group() for part in parts) != text:
+            raise ValueError(words)
+        total = timedelta(milliseconds=sum(float(part[1]) * _UNITS[part[2]] for part in parts))
+        if not shortest <= total <= longest:
+            raise ValueError(words)
+        return total
 
-    Raises:
-        ValueError: not a duration, or out of bounds.
-    """
-    parts = list(_DURATION.finditer(text))
-    if not parts or "".join(part.group() for part in parts) != text:
-        raise ValueError(_DURATION_WORDS)
-    total = timedelta(milliseconds=sum(float(part[1]) * _UNITS[part[2]] for part in parts))
-    if total > _LONGEST:
-        raise ValueError(_DURATION_WORDS)
-    return total
+    return parse
 
+
+def _duration_rule(bounds: str, words: str) -> WithJsonSchema:
+    shape = r"self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(h|ms|m|s))+$')"
+    return _schema(_DURATION_LIMIT, {"rule": f"{shape} && {bounds}", "message": words})
+
+
+_COOL_DOWN_WORDS: Final = "must be a duration from 0s to 720h, such as 30s, 5m or 1h30m"
+_LEASE_WORDS: Final = "must be a duration from 300s to 8760h, such as 30m, 24h or 720h"
+parse_duration: Final = _bounded(timedelta(0), timedelta(hours=720), _COOL_DOWN_WORDS)
+"""A Go duration, down to milliseconds and up to 30 days; ValueError for all else."""
 
 Duration = Annotated[
     timedelta,
     _text(parse_duration, _DURATION_LIMIT),
-    _schema(
-        _DURATION_LIMIT,
-        {
-            "rule": (
-                r"self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(h|ms|m|s))+$') && duration(self) <= duration('720h')"
-            ),
-            "message": _DURATION_WORDS,
-        },
-    ),
+    _duration_rule("duration(self) <= duration('720h')", _COOL_DOWN_WORDS),
 ]
-"""A Go duration."""
+"""A Go duration up to 30 days."""
+
+LeaseDuration = Annotated[
+    timedelta,
+    _text(_bounded(timedelta(seconds=300), timedelta(hours=8760), _LEASE_WORDS), _DURATION_LIMIT),
+    _duration_rule("duration(self) >= duration('300s') && duration(self) <= duration('8760h')", _LEASE_WORDS),
+]
+"""A Go duration from five minutes to a year."""
+
+_MOMENT_WORDS: Final = "must be a moment in UTC, such as 2026-01-31T12:00:00Z"
+_MOMENT: Final = re.compile("[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?Z")
+
+
+def parse_moment(text: str) -> datetime:
+    """A moment as RFC 3339 has it, in UTC.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if _MOMENT.fullmatch(text) is None:
+        raise ValueError(_MOMENT_WORDS)
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(_MOMENT_WORDS) from error
+
+
+Renewal = Annotated[
+    datetime,
+    _text(parse_moment, 27),
+    # With this format CEL would see a timestamp, which has no text to match.
+    WithJsonSchema({"type": "string", "format": "date-time", "maxLength": 27, "pattern": f"^{_MOMENT.pattern}$"}),
+]
+"""RFC 3339 in UTC."""
 
 
 def _matching(pattern: str, words: str) -> Callable[[str], str]:

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from ipam_operator.api.base import Document, rules
-from ipam_operator.api.fields import Duration, ObjectName, parse_duration
+from ipam_operator.api.fields import Duration, LeaseDuration, ObjectName, parse_duration
 from ipam_operator.api.ranges import Ranges, to_ranges
 from ipam_operator.api.status import IPPoolStatus
 from ipam_operator.domain.model import Identity, ObjectRef, PoolRequest, Strategy
@@ -66,6 +66,17 @@ class IPPoolSpec(Document):
         ),
         json_schema_extra={"default": "5m"},
     )
+    default_lease: LeaseDuration | None = Field(
+        default=None,
+        description=(
+            "The lease of claims that ask for none, 300s to 8760h: 24h. Absent: those hold until they are deleted. A"
+            " changed value holds for later grants and renewals."
+        ),
+    )
+    max_lease: LeaseDuration | None = Field(
+        default=None,
+        description="The longest lease, 300s to 8760h: longer ones are cut to it, claims without one are let be.",
+    )
     paused: bool = Field(
         default=False, description="Hand out nothing for now: claims wait, what is held stays held. Default false."
     )
@@ -88,6 +99,8 @@ class IPPoolSpec(Document):
             strategy=Strategy(self.strategy),
             cool_down=self.cool_down,
             paused=self.paused,
+            default_lease=self.default_lease,
+            max_lease=self.max_lease,
         )
 
 

@@ -217,6 +217,13 @@ class IPClaimStatus(Status):
         ),
     )
     allocated_at: Moment | None = Field(default=None, description="When the addresses were granted. RFC 3339, UTC.")
+    expires_at: Moment | None = Field(
+        default=None,
+        description=(
+            "When the lease ends unless spec.renewedAt is moved on, by the clock of the store. RFC 3339, UTC. Absent:"
+            " the addresses are held until the claim is deleted."
+        ),
+    )
     queue_position: Annotated[int, Field(ge=1, le=MAX_INTEGER)] | None = Field(
         default=None,
         description="Place in the pool's queue while waiting, when last looked at; 1 is served next.",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -25,6 +25,7 @@ class AnswerKind(StrEnum):
     NOT_FOUND = "NotFound"
     CONFLICT = "Conflict"
     OUTSIDE = "Outside"
+    EXPIRED = "Expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ def outcome(answer: Answer, claim: Identity, pool: ObjectRef, *, count: int = 1)
                 answer.allocated_at,
                 answer.block,
                 shares_key_with=answer.facts.get("sharedKey"),
+                expires_at=_moment(answer.facts.get("expiresAt")),
             )
         case AnswerKind.VANISHED:
             return Vanished(claim)
@@ -102,8 +104,17 @@ def _refusal(answer: Answer, pool: ObjectRef, count: int) -> tuple[Reason, str]:
                 f"{facts['wanted']} is not handed out by pool {pool.name}; spec.address must be in its "
                 f"status.effectiveRanges{_near(facts)}"
             )
+        case AnswerKind.EXPIRED:
+            return Reason.EXPIRED_ALLOCATION, (
+                f"the lease ended at {_moment(facts['expiredAt']):%Y-%m-%dT%H:%M:%SZ} and its addresses are released;"
+                " set spec.renewedAt to the present time to get them again, or others if those are taken by then"
+            )
         case _:
             return _not_found(facts, pool)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _not_found(facts: Mapping[str, Any], pool: ObjectRef) -> tuple[Reason, str]:

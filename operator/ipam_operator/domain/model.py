@@ -1,7 +1,7 @@
 """What users ask for, in our own words: frozen values, already checked for shape."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -64,6 +64,10 @@ class PoolRequest:
     strategy: Strategy = Strategy.FIRST_FREE
     cool_down: timedelta = timedelta(minutes=5)
     paused: bool = False
+    default_lease: timedelta | None = None
+    """Of claims that ask for no lease; None: those hold until they are deleted."""
+    max_lease: timedelta | None = None
+    """Longer leases are cut to this one; claims without any are not touched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,17 @@ class ClaimDetail:
 
 
 @dataclass(frozen=True, slots=True)
+class Term:
+    """How long a claim wants to hold."""
+
+    lease: timedelta | None = None
+    """None: as the pool has it."""
+    renewed_at: datetime | None = None
+    """A later one than before begins the lease anew. Its value is compared with its predecessors only, never with a
+    clock."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimRequest:
     """An IPClaim as asked for. `wanted` only with `count` 1."""
 
@@ -88,6 +103,7 @@ class ClaimRequest:
     detail: ClaimDetail | None = None
     actor: str = "unknown"
     """Who asked, as admission recorded it; `unknown` rather than a guess."""
+    term: Term | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     INVALID_NETWORK = "InvalidNetwork"
     GATEWAY_CONFLICT = "GatewayConflict"
     SHRINK_REFUSED = "ShrinkRefused"
+    EXPIRED_ALLOCATION = "ExpiredAllocation"
     IN_USE = "InUse"
     DELETING = "Deleting"
 
@@ -68,6 +69,8 @@ class Granted:
     block: Block
     shares_key_with: str | None = None
     """Name of another live claim of the namespace with the same sticky key."""
+    expires_at: datetime | None = None
+    """None: the claim holds until it is deleted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,10 @@ _STORE_DELAYS: Final = CappedBackoff(0.1, 5.0)
 _log = logging.getLogger(__name__)
 
 
+def _nothing(_reply: Reply) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     item: Item
@@ -70,6 +74,12 @@ class ClaimReconciler:
         if tell:
             self._tell.add(pool)
         self._pools.put(pool)
+
+    async def tell(self, outcome: ClaimOutcome) -> None:
+        """Write an answer that no event asked for, and wait until it is written."""
+        written = asyncio.Event()
+        if self._write_served(outcome, lambda _reply: written.set()):
+            await written.wait()
 
     def alarm(self, dues: Iterable[Due]) -> None:
         """Remember when waited-for addresses come due."""
@@ -199,16 +209,20 @@ class ClaimReconciler:
 
         self._writer.status(item.target, document, written)
 
-    def _write_served(self, outcome: ClaimOutcome) -> None:
-        """For a claim of which only the store remembers that it waits."""
+    def _write_served(self, outcome: ClaimOutcome, done: Callable[[Reply], None] = _nothing) -> bool:
+        """For a claim that only the store remembers; whether there is something to write."""
         if isinstance(outcome, Vanished):
-            return
+            return False
         _count(outcome)
         identity = outcome.claim if isinstance(outcome, Granted) else outcome.subject
         target = Target(Kind.CLAIM, identity.ref, identity.uid)
         document = status.for_claim(outcome, now=datetime.now(UTC))
-        if document is not None:
-            self._writer.status(target, document, _nothing)
+        if document is None:
+            return False
+        self._writer.status(target, document, done)
+        if isinstance(outcome, Refused) and outcome.reason is Reason.EXPIRED_ALLOCATION:
+            self._announce(target, outcome, group=str(target.ref.namespace))
+        return True
 
     def _announce(self, target: Target, refused: Refused, *, group: str) -> None:
         if refused.reason not in HEALS_BY_ITSELF:
@@ -239,10 +253,6 @@ class ClaimReconciler:
         # A refused patch on an object that is still there means that others changed its finalizers:
         # the event of that change brings it back.
         return lambda reply: self._inbox.done(item.uid, let_go=reply.done)
-
-
-def _nothing(_reply: Reply) -> None:
-    pass
 
 
 def _claim_of(outcome: ClaimOutcome) -> UUID:

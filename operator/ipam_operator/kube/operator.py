@@ -23,6 +23,7 @@ from ipam_operator.kube.backoff import CappedBackoff
 from ipam_operator.kube.claims import ClaimReconciler
 from ipam_operator.kube.counters import CounterTimer
 from ipam_operator.kube.events import Events
+from ipam_operator.kube.expiry import ExpiryTimer
 from ipam_operator.kube.inbox import Inbox, Item
 from ipam_operator.kube.leadership import Leadership
 from ipam_operator.kube.neighbours import connect
@@ -51,6 +52,7 @@ class Operator:
             Inbox(Kind.POOL), self._writer, self._events, apply=_apply_pool(app), retire=app.pools.retire
         )
         self._counters = CounterTimer(app.counters, self._pools, self._networks, self._claims.serve)
+        self._expiry = ExpiryTimer(app.claims, self._claims)
         self._audits = AuditTimer(api, app.audit, self._events, self._networks, self._pools)
         parents = {Kind.NETWORK: self._networks, Kind.POOL: self._pools}
         self.resync = ResyncLoop(
@@ -72,7 +74,10 @@ class Operator:
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """What runs as long as we lead."""
         loops = (self._writer, self._events, self._claims, self._networks, self._pools)
-        return [*(loop.run() for loop in loops), self._counters.run(), self._audits.run(), self.resync.run()]
+        return [
+            *(loop.run() for loop in loops), self._counters.run(), self._expiry.run(), self._audits.run(),
+            self.resync.run(),
+        ]  # fmt: skip
 
     def registry(self) -> kopf.OperatorRegistry:
         """What Kopf calls."""
@@ -82,8 +87,8 @@ class Operator:
         self._see[kind](Item.of(kind, body, gone=event == "DELETED"))
 
     def _mark(self, kind: Kind, uid: UUID) -> None:
-        if kind is Kind.NETWORK:
-            self._audits.due.mark(uid)
+        timer = self._audits if kind is Kind.NETWORK else self._expiry
+        timer.due.mark(uid)
         self._counters.due.mark(uid)
 
 

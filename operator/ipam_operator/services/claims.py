@@ -21,6 +21,9 @@ R = TypeVar("R")
 SERVE_LIMIT = 1000
 """Waiting claims bound by one statement, so that it holds its pool for tens of milliseconds at most."""
 
+EXPIRY_LIMIT = 100
+"""Leases ended by one statement, so that claims of their pools wait for milliseconds at most."""
+
 
 class Claims:
     """Allocation, release and adoption. Without state: the store is the only memory."""
@@ -72,6 +75,14 @@ class Claims:
 
         done = await _tolerant(end, ended)
         return [uid for uids, _ in done for uid in uids], tuple(one for _, due in done for one in due)
+
+    async def expire(self) -> Served:
+        """End leases that are over, at most `EXPIRY_LIMIT` of them: their claims' answers, and what comes free.
+
+        Raises:
+            StoreUnavailableError: ask again later, it is safe.
+        """
+        return _served(await self._leases.expire(EXPIRY_LIMIT, "ipam-operator:expiry"), ObjectRef("", ""), {})
 
     async def adopt(self, pool: ObjectRef, claims: Sequence[tuple[ClaimRequest, Sequence[Address]]]) -> Served:
         """Take claims' shown addresses into the ledger, where they are free; never renumber.

@@ -1,13 +1,14 @@
 """Leases and the queue in front of them: each call is one statement for a batch."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 from ipam_operator.domain.answers import Answer, AnswerKind, Due
-from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Release
+from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Release, Term
 from ipam_operator.domain.outcome import Block
 from ipam_operator.net.cidr import Address
 from ipam_operator.store.database import Database, Row
@@ -48,6 +49,7 @@ class Leases:
             [detail and detail.assigned_to for detail in details] if some else None,
             [detail and detail.description for detail in details] if some else None,
             [detail and detail.sticky_key for detail in details] if some else None,
+            *_terms(claims),
         )
         return _read(rows)
 
@@ -72,6 +74,10 @@ class Leases:
         )
         return _read(rows).due
 
+    async def expire(self, limit: int, actor: str) -> Answers:
+        """End at most `limit` claims' terms that are over, the longest due first."""
+        return _read(await self._database.rows("expire", limit, actor))
+
     async def adopt(
         self, pool: ObjectRef, claims: Sequence[ClaimRequest], shown: Sequence[Sequence[Address]]
     ) -> Answers:
@@ -88,6 +94,13 @@ class Leases:
         return _read(rows)
 
 
+def _terms(claims: Sequence[ClaimRequest]) -> tuple[list[Any], list[Any]] | tuple[None, None]:
+    if all(claim.term is None for claim in claims):
+        return None, None
+    terms = [claim.term or Term() for claim in claims]
+    return [term.lease for term in terms], [term.renewed_at for term in terms]
+
+
 def _identities(identities: Iterable[Identity]) -> tuple[list[Any], list[int], list[str], list[str]]:
     known = list(identities)
     return (
@@ -100,15 +113,15 @@ def _identities(identities: Iterable[Identity]) -> tuple[list[Any], list[int], l
 
 def _read(rows: Iterable[Row]) -> Answers:
     answers, due = [], []
-    shared: dict[Any, dict[str, Any]] = {}
+    notes: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
     for row in rows:
-        if row["outcome"] == "SharedKey":
-            shared[row["claim_uid"]] = json.loads(row["info"])
+        if row["outcome"] == "Note":
+            notes[row["claim_uid"]] |= json.loads(row["info"])
         elif row["outcome"] == "Due":
             seconds = float(json.loads(row["info"])["seconds"])
             due.append(Due(ObjectRef(row["namespace"], row["name"]), seconds))
         else:
-            answers.append(_answer(row, shared.get(row["claim_uid"], {})))
+            answers.append(_answer(row, notes[row["claim_uid"]]))
     return Answers(tuple(answers), tuple(due))
 
 

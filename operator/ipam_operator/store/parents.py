@@ -111,8 +111,9 @@ class Parents:
         ref = request.identity.ref
         await tx.value(
             "put_pool", request.identity.uid, ref.namespace, ref.name, request.identity.generation, placed.network_id,
-            request.type, request.strategy.value, request.cool_down, request.paused, *_bounds(request.ranges),
-            *_bounds(request.exclude), *_bounds(placed.parts), *_bounds(placed.effective),
+            request.type, request.strategy.value, request.cool_down, request.default_lease, request.max_lease,
+            request.paused, *_bounds(request.ranges), *_bounds(request.exclude), *_bounds(placed.parts),
+            *_bounds(placed.effective),
         )  # fmt: skip
 
     async def held_outside(self, tx: Connection, pool_id: int, effective: Sequence[Range]) -> Outsiders:
@@ -188,4 +189,6 @@ def _pool_request(row: Row, network: ObjectRef) -> PoolRequest:
         Strategy(row["strategy"]),
         row["cool_down"],
         row["paused"],
+        row["default_lease"],
+        row["max_lease"],
     )

@@ -203,15 +203,20 @@ create table pool (
     gateway inet,
     dns_servers inet[] not null,
     low_hi inet,
+    default_lease interval,
+    max_lease interval,
     constraint pool_pkey PRIMARY KEY (id),
     constraint pool_namespace_name_key UNIQUE (namespace, name),
     constraint pool_uid_key UNIQUE (uid),
     constraint pool_network_id_fkey FOREIGN KEY (network_id) REFERENCES network(id),
     constraint pool_cool_down_check CHECK ((cool_down >= '00:00:00'::interval)),
+    constraint pool_default_lease_check CHECK ((default_lease > '00:00:00'::interval)),
+    constraint pool_max_lease_check CHECK ((max_lease > '00:00:00'::interval)),
     constraint pool_size_check CHECK ((size >= (0)::numeric)),
     constraint pool_strategy_check CHECK ((strategy = ANY (ARRAY['FirstFree'::text, 'Random'::text, 'LeastRecentlyUsed'::text])))
 ) with (fillfactor=50);
 CREATE INDEX pool_network ON ipam.pool USING btree (network_id);
+comment on column pool.cool_down is 'In seconds, like all intervals here: a day has 23 hours where clocks are put forward.';
 comment on column pool.gateway is 'Copied from the network, like prefix_length and dns_servers: an answer reads one row.';
 comment on column pool.low_hi is 'A lower bound of free_range.hi, so that a search skips dead index entries; null: unknown.';
 comment on column pool.size is 'Number of addresses in pool_range.';
@@ -237,6 +242,25 @@ create table refusal (
     constraint refusal_kind_check CHECK ((kind = ANY (ARRAY['network'::text, 'pool'::text])))
 );
 comment on table refusal is 'Objects that exist but are not in service, so that an answer can say why.';
+
+create table term (
+    claim_uid uuid not null,
+    spec_generation bigint not null,
+    lease interval,
+    renewed_at timestamp with time zone,
+    since timestamp with time zone,
+    expires_at timestamp with time zone,
+    expired_at timestamp with time zone,
+    constraint term_pkey PRIMARY KEY (claim_uid),
+    constraint term_check CHECK (((expires_at IS NULL) OR (since IS NOT NULL))),
+    constraint term_check1 CHECK (((since IS NULL) OR (expired_at IS NULL))),
+    constraint term_lease_check CHECK ((lease > '00:00:00'::interval))
+) with (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=1000);
+comment on table term is 'Claims that hold for a while only; those without a row hold until they are deleted.';
+CREATE INDEX term_expiry ON ipam.term USING btree (expires_at) WHERE (expires_at IS NOT NULL);
+comment on column term.lease is 'As the claim asks; null: as the pool has it.';
+comment on column term.renewed_at is 'spec.renewedAt that was acted upon: only a later one is news.';
+comment on column term.since is 'When the term began, by this database''s clock; null: nothing is held.';
 
 create table tombstone (
     claim_uid uuid not null,
@@ -267,9 +291,11 @@ CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_nam
 -- function address_space_id(space_namespace text, space_vrf text) 
 --     returns integer language plpgsql body de4c2e0ac392b3bb38f13efe3c593b99
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body b67cf9ab664cdbb4652e7d269a160a5b
--- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 16a3b1138f99d13248c4334c9af6a13a
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body b7348c10451ead20d60249b85d1c44e6
+-- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 72b44cf094d04dc77a3eac574d74a5f6
+-- function ask_terms(p pool, uids uuid[], spec_generations bigint[], leases interval[], renewals timestamp with time zone[]) 
+--     returns void language plpgsql set plan_cache_mode=force_generic_plan body 50e5313d68824b3cee099746fa273c49
 -- function available(p pool, enough bigint) 
 --     returns bigint language sql body 2d0d74acc462b150cffa6bd3b6053d0c
 -- function carve(p integer, wish inet) 
@@ -279,7 +305,7 @@ CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_nam
 -- function clamped_size(lo inet, hi inet) 
 --     returns bigint language sql immutable strict parallel safe body e67cd954bd276667a4946befb7b56e99
 -- function compare(uids uuid[], shown text[]) 
---     returns TABLE(finding text, claim_uid uuid, pool_uid uuid, pool_namespace text, pool_name text, network_uid uuid, namespace text, name text, generation bigint, addrs text, age_seconds double precision) language sql stable set plan_cache_mode=force_custom_plan body 4fe50ff7a4615373dc5eb2d13104a08f
+--     returns TABLE(finding text, claim_uid uuid, pool_uid uuid, pool_namespace text, pool_name text, network_uid uuid, namespace text, name text, generation bigint, addrs text, age_seconds double precision) language sql stable set plan_cache_mode=force_custom_plan body 20994504e0c30e86173154f0fb1b1e94
 -- function confirm(its_what text, seconds double precision) 
 --     returns void language sql body b34947afa784eabef6e480a54f18dcd0
 -- function confirmed(its_what text) 
@@ -288,14 +314,18 @@ CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_nam
 --     returns void language sql body 5a415ff85525576a51cac363e4ad0198
 -- function ensure_history_partitions(ahead integer) 
 --     returns void language plpgsql body 5692c27bdb5f066c4e326b7cc863445c
+-- function expire(lim integer, actor text) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 0768e421a66ba505f3f1de7a0d801b4b
+-- function expired(uids uuid[]) 
+--     returns SETOF answer language sql stable body 2382e292609194a954a934167986c9cc
 -- function full_length(a inet) 
 --     returns boolean language sql immutable strict parallel safe body ae397a3e474a258fcef3ddaba6937415
 -- function grant_leases(p pool, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], addrs inet[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body fe09f1f689063f9352aaab6c041b3b94
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 32d006fc72f2cb0e4d0783a7d341cf02
 -- function half(a inet, first_byte integer) 
 --     returns numeric language sql immutable strict parallel safe body d6641c7c67cfd9b7ce9e47ee8b2bc079
 -- function held(uids uuid[]) 
---     returns SETOF answer language sql stable body 433f6747cb8cf596ecf2e520ba6bec15
+--     returns SETOF answer language sql stable body 5e0152aff0069c8601f2ebf983e6accd
 -- function held_outside(p integer, new_lo inet[], new_hi inet[], lim integer) 
 --     returns TABLE(total bigint, addr inet, namespace text, name text) language sql stable body bf218c4dabc3b06c3f63d3e18c9ee164
 -- function lead(me text, seconds double precision) 
@@ -312,6 +342,8 @@ CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_nam
 --     returns SETOF answer language sql stable body 8d50743ffd34c87cfde1347191ee4963
 -- function not_found(its_namespace text, its_name text, uids uuid[]) 
 --     returns SETOF answer language sql stable body d0761d073eb9d686dcf13660e06ed095
+-- function noted(uid uuid, info jsonb) 
+--     returns answer language sql immutable body 61d828b7334e31bb9c0df648a0e4eafd
 -- function overlapping(space integer, parent integer, asked_lo inet[], asked_hi inet[], own uuid) 
 --     returns TABLE(kind text, namespace text, name text, lo inet, hi inet) language sql stable body 79b42ff072576745204130a013441116
 -- function park(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[]) 
@@ -320,8 +352,8 @@ CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_nam
 --     returns TABLE(uid uuid, namespace text, name text, network text, paused boolean, size numeric, free numeric, cooling bigint, waiting bigint, largest_lo inet[], largest_hi inet[], ranges text[]) language sql stable body 1f24556bdfccf6842fcfd58f504ac512
 -- function put_network(new_uid uuid, new_namespace text, new_name text, new_generation bigint, new_vrf text, new_cidr cidr, new_type text, new_gateway inet, new_dns inet[], new_reserved_lo inet[], new_reserved_hi inet[]) 
 --     returns integer language plpgsql body 20a661918add89f5340aeba9eba5e113
--- function put_pool(new_uid uuid, new_namespace text, new_name text, new_generation bigint, its_network integer, new_type text, new_strategy text, new_cool_down interval, new_paused boolean, new_asked_lo inet[], new_asked_hi inet[], new_exclude_lo inet[], new_exclude_hi inet[], part_lo inet[], part_hi inet[], new_lo inet[], new_hi inet[]) 
---     returns integer language plpgsql body dcbe38ad7ad28aaf8d1e31ec37ad0ba4
+-- function put_pool(new_uid uuid, new_namespace text, new_name text, new_generation bigint, its_network integer, new_type text, new_strategy text, new_cool_down interval, new_default_lease interval, new_max_lease interval, new_paused boolean, new_asked_lo inet[], new_asked_hi inet[], new_exclude_lo inet[], new_exclude_hi inet[], part_lo inet[], part_hi inet[], new_lo inet[], new_hi inet[]) 
+--     returns integer language plpgsql body e5034832d1385015b29e52909d89d921
 -- function range_size(lo inet, hi inet) 
 --     returns numeric language sql immutable strict parallel safe body d35a61caa7fdabc10d90ef38e77d0277
 -- function rebuild_free_ranges(p integer) 
@@ -329,7 +361,7 @@ CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_nam
 -- function refuse_change() 
 --     returns trigger language plpgsql body 6735417d6d3fe4075536858e37350214
 -- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 89bbf6a55a563cdfdc5fc9d3c9872c63
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 300f990d4fba9f66a42eda087ef24271
 -- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text) 
 --     returns bigint language plpgsql body dd60c1f46e86e1aec22111dbb459dad8
 -- function remember_details(uids uuid[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[]) 
@@ -347,9 +379,11 @@ CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_nam
 -- function serve_waiting(p pool, lim integer) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body f4aff306941c5b0bc1cee5fbc43a4d2a
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 
---     returns SETOF answer language sql stable body 06416fd516e1fe61b6064d67e6710e87
+--     returns SETOF answer language sql stable body 700291efb85fd81a8184b3ef0fe19290
 -- function spelled(a inet) 
 --     returns text language sql immutable strict parallel safe body 650fef055efde7ba244ce0d26e2e7c50
+-- function start_terms(p pool, uids uuid[], spec_generations bigint[]) 
+--     returns SETOF answer language sql body 44e20d088a07da62b1564bc69663e112
 -- function sweep(p integer, lim integer) 
 --     returns integer language plpgsql set plan_cache_mode=force_generic_plan body b8e9f415040140f509b48db348ee108c
 -- function sweep_pools(uids uuid[], lim integer) 
@@ -364,6 +398,8 @@ CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_nam
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 260d49cef7f65d5682bb260f6a6f9e54
 -- function take_random(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 09d27cea63a337c4f68a24f988c9a53e
+-- function term_of(p pool, asked interval) 
+--     returns interval language sql immutable body 6f8a1643998005c245af1f332f78ed75
 -- function tidy(remember interval) 
 --     returns bigint language plpgsql body 51de118b33cc62666e0b20820073c307
 -- function untiled(network_uids uuid[]) 

@@ -7,6 +7,9 @@ create or replace function ipam.grant_leases(
     addrs inet[]
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
 begin
+    if p.default_lease is not null or exists (select from ipam.term t where t.claim_uid = any(uids)) then
+        return query select * from ipam.start_terms(p, uids, spec_generations);
+    end if;
     if cardinality(addrs) = cardinality(uids) then
         return query
         with granted as (
@@ -42,7 +45,8 @@ end $$;
 create or replace function ipam.held(uids uuid[]) returns setof ipam.answer language sql stable as $$
     select l.claim_uid, 'Held', array_agg(l.addr order by l.ordinal), min(l.generation), min(l.allocated_at),
         min(l.namespace), min(l.name), null::bigint, null::int, p.prefix_length, p.gateway, p.dns_servers,
-        jsonb_build_object('pool', p.name)
+        jsonb_build_object(
+            'pool', p.name, 'expiresAt', (select t.expires_at from ipam.term t where t.claim_uid = l.claim_uid))
     from ipam.lease l join ipam.pool p on p.id = l.pool_id
     where l.claim_uid = any(uids) and l.released_at is null
     group by l.claim_uid, p.id
@@ -260,14 +264,13 @@ create or replace function ipam.shared_keys(uids uuid[], namespaces text[], name
     with asked as materialized (
         select u.* from unnest(uids, namespaces, names, sticky_keys)
             with ordinality u(uid, namespace, name, key, k) where u.key <> '')
-    select a.uid, 'SharedKey', null::inet[], null::bigint, null::timestamptz, a.namespace, a.name, null::bigint, null::int,
-        null::int, null::inet, null::inet[], jsonb_build_object('sharedKey', other.name)
-    from asked a cross join lateral (
+    select n.* from asked a cross join lateral (
         select l.name from ipam.claim_detail d join ipam.lease l on l.claim_uid = d.claim_uid and l.released_at is null
         where d.sticky_key = a.key and d.claim_uid <> a.uid and l.namespace = a.namespace
         union all
         select b.name from asked b where b.key = a.key and b.namespace = a.namespace and b.k < a.k
         limit 1) other
+    cross join lateral ipam.noted(a.uid, jsonb_build_object('sharedKey', other.name)) n
 $$;
 
 -- Addresses for claims in their order, counts[k] for claim k (of all, or of the `chosen` only): first what its identity had last, where that is free or
@@ -330,11 +333,12 @@ begin
 end $$;
 
 -- Answer a batch of claims of one pool. Idempotent by claim: who holds is told what. `wishes` null: no claim names an
--- address; `hostnames` null: no claim has details, a null element: that one has none.
+-- address; `hostnames` null: no claim has details, a null element: that one has none; `leases` null: no claim has a term
+-- of its own.
 create or replace function ipam.allocate(
     pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[],
     counts int[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[],
-    sticky_keys text[]
+    sticky_keys text[] default null, leases interval[] default null, renewals timestamptz[] default null
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     p ipam.pool;
@@ -356,9 +360,12 @@ begin
         perform ipam.remember_details(uids, hostnames, assigned, descriptions, sticky_keys);
         return query select * from ipam.shared_keys(uids, namespaces, names, sticky_keys);
     end if;
+    if leases is not null then
+        perform ipam.ask_terms(p, uids, spec_generations, leases, renewals);
+    end if;
     -- The common case: one new claim for one address, nobody in front, nothing to sweep.
     if cardinality(uids) = 1 and counts[1] = 1 and wishes is null and p.strategy = 'FirstFree'
-        and not p.paused and not p.retiring then
+        and not p.paused and not p.retiring and leases is null and p.default_lease is null then
         if not exists (select from ipam.lease q where q.claim_uid = uids[1] and q.released_at is null)
             and not exists (select from ipam.tombstone q where q.claim_uid = uids[1])
             and not exists (select from ipam.waiting q where q.claim_uid = uids[1])
@@ -403,10 +410,14 @@ begin
         from ipam.tombstone t where t.claim_uid = any(uids)
         and not exists (select from ipam.lease q where q.claim_uid = t.claim_uid and q.released_at is null);
     get diagnostics m = row_count;
+    n := n + m;
+    return query select * from ipam.expired(uids);
+    get diagnostics m = row_count;
     if n + m > 0 then
         select array_agg(u.k order by u.k) into keep from unnest(uids) with ordinality u(uid, k)
         where not exists (select from ipam.lease q where q.claim_uid = u.uid and q.released_at is null)
-            and not exists (select from ipam.tombstone q where q.claim_uid = u.uid);
+            and not exists (select from ipam.tombstone q where q.claim_uid = u.uid)
+            and not exists (select from ipam.term q where q.claim_uid = u.uid and q.expired_at is not null);
         if keep is null then
             return;
         end if;
@@ -532,6 +543,7 @@ create or replace function ipam.release(
 declare
     pools int[];
     queues int[];
+    enders uuid[];
 begin
     -- The pools' rows, so that an allocation for one of these claims is either before us or sees the tombstone.
     perform from ipam.pool q where q.id in (
@@ -562,8 +574,10 @@ begin
         on conflict (namespace, key, pool_namespace, pool_name, ordinal) do update set
             addr = excluded.addr, generation = excluded.generation, at = excluded.at
         where m.generation < excluded.generation)
-    select array_agg(distinct pool_id) into pools from ended;
+    select array_agg(distinct pool_id), array_agg(claim_uid) into pools, enders from ended;
+    update ipam.term t set since = null, expires_at = null where t.claim_uid = any(enders) and t.since is not null;
     if gone then
+        delete from ipam.term t where t.claim_uid = any(uids);
         update ipam.claim_detail d set sticky_key = '' where d.claim_uid = any(uids) and d.sticky_key <> '';
     end if;
     return query
@@ -598,7 +612,8 @@ begin
     end if;
     for k in select generate_subscripts(uids, 1) loop
         continue when exists (select from ipam.lease l where l.claim_uid = uids[k] and l.released_at is null)
-            or exists (select from ipam.tombstone t where t.claim_uid = uids[k]);
+            or exists (select from ipam.tombstone t where t.claim_uid = uids[k])
+            or exists (select from ipam.term t where t.claim_uid = uids[k] and t.expired_at is not null);
         select array_agg(a.addr order by a.i) into wanted
         from unnest(claim_of, claim_addrs) with ordinality a(claim, addr, i) where a.claim = k;
         begin

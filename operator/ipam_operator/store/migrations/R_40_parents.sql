@@ -43,7 +43,8 @@ end $$;
 -- made sure that no live lease is outside. Cooling addresses that are outside now are forgotten: nobody holds them.
 create or replace function ipam.put_pool(
     new_uid uuid, new_namespace text, new_name text, new_generation bigint, its_network int, new_type text,
-    new_strategy text, new_cool_down interval, new_paused boolean, new_asked_lo inet[], new_asked_hi inet[],
+    new_strategy text, new_cool_down interval, new_default_lease interval,
+    new_max_lease interval, new_paused boolean, new_asked_lo inet[], new_asked_hi inet[],
     new_exclude_lo inet[], new_exclude_hi inet[], part_lo inet[], part_hi inet[], new_lo inet[], new_hi inet[]
 ) returns int language plpgsql as $$
 declare
@@ -52,12 +53,15 @@ declare
 begin
     perform ipam.lock_pool_name(new_namespace, new_name);
     select * into strict n from ipam.network where id = its_network;
-    insert into ipam.pool as p (uid, namespace, name, generation, network_id, type, strategy, cool_down, paused,
-        asked_lo, asked_hi, exclude_lo, exclude_hi, size, prefix_length, gateway, dns_servers)
-    values (new_uid, new_namespace, new_name, new_generation, n.id, new_type, new_strategy, new_cool_down, new_paused,
-        new_asked_lo, new_asked_hi, new_exclude_lo, new_exclude_hi, 0, masklen(n.cidr), n.gateway, n.dns_servers)
+    insert into ipam.pool as p (uid, namespace, name, generation, network_id, type, strategy, cool_down, default_lease,
+        max_lease, paused, asked_lo, asked_hi, exclude_lo, exclude_hi, size, prefix_length, gateway, dns_servers)
+    values (new_uid, new_namespace, new_name, new_generation, n.id, new_type, new_strategy,
+        make_interval(secs => extract(epoch from new_cool_down)::float8),
+        make_interval(secs => extract(epoch from new_default_lease)::float8),
+        make_interval(secs => extract(epoch from new_max_lease)::float8), new_paused, new_asked_lo, new_asked_hi, new_exclude_lo, new_exclude_hi, 0, masklen(n.cidr), n.gateway, n.dns_servers)
     on conflict (uid) do update set generation = excluded.generation, type = excluded.type,
-        strategy = excluded.strategy, cool_down = excluded.cool_down, paused = excluded.paused,
+        strategy = excluded.strategy, cool_down = excluded.cool_down,
+        default_lease = excluded.default_lease, max_lease = excluded.max_lease, paused = excluded.paused,
         asked_lo = excluded.asked_lo, asked_hi = excluded.asked_hi, exclude_lo = excluded.exclude_lo,
         exclude_hi = excluded.exclude_hi, prefix_length = excluded.prefix_length, gateway = excluded.gateway,
         dns_servers = excluded.dns_servers

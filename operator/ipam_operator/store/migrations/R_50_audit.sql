@@ -64,7 +64,10 @@ create or replace function ipam.compare(uids uuid[], shown text[])
     select f.finding, f.claim_uid, p.uid, p.namespace, p.name, n.uid, f.namespace, f.name, f.generation, f.addrs,
         f.age_seconds
     from found f left join ipam.pool p on p.id = f.pool_id left join ipam.network n on n.id = p.network_id
-    where f.finding <> 'Unknown' or not exists (select from ipam.waiting w where w.claim_uid = f.claim_uid)
+    where f.finding <> 'Unknown' or not exists (
+        select from ipam.waiting w where w.claim_uid = f.claim_uid
+        union all
+        select from ipam.term t where t.claim_uid = f.claim_uid and t.expired_at is not null)
     union all
     select 'Ghost', w.claim_uid, null, w.pool_namespace, w.pool_name, null, w.namespace, w.name, null, null, null
     from ipam.waiting w where not exists (select from claim c where c.uid = w.claim_uid)

@@ -1,13 +1,16 @@
 -- name: allocate
 select * from ipam.allocate(
     $1::text, $2::text, $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::int[], $8::inet[], $9::text[],
-    $10::text[], $11::text[], $12::text[], $13::text[]);
+    $10::text[], $11::text[], $12::text[], $13::text[], $14::interval[], $15::timestamptz[]);
 
 -- name: serve
 select * from ipam.serve($1::text, $2::text, $3::int, $4::boolean);
 
 -- name: release
 select * from ipam.release($1::text[], $2::text[], $3::uuid[], $4::bigint[], $5::text[], $6::boolean);
+
+-- name: expire
+select * from ipam.expire($1::int, $2::text);
 
 -- name: adopt
 select * from ipam.adopt(

@@ -11,8 +11,8 @@ select ipam.put_network(
     $11::inet[]);
 
 -- name: pools_of_network
-select id, uid, generation, namespace, name, type, strategy, cool_down, paused, asked_lo, asked_hi, exclude_lo,
-    exclude_hi
+select id, uid, generation, namespace, name, type, strategy, cool_down, default_lease, max_lease, paused, asked_lo,
+    asked_hi, exclude_lo, exclude_hi
 from ipam.pool where network_id = $1::int order by id for update;
 
 -- name: pool_by_name
@@ -20,8 +20,8 @@ select id, uid, retiring, network_id from ipam.pool where namespace = $1::text a
 
 -- name: put_pool
 select ipam.put_pool(
-    $1::uuid, $2::text, $3::text, $4::bigint, $5::int, $6::text, $7::text, $8::interval, $9::boolean, $10::inet[],
-    $11::inet[], $12::inet[], $13::inet[], $14::inet[], $15::inet[], $16::inet[], $17::inet[]);
+    $1::uuid, $2::text, $3::text, $4::bigint, $5::int, $6::text, $7::text, $8::interval, $9::interval, $10::interval,
+    $11::boolean, $12::inet[], $13::inet[], $14::inet[], $15::inet[], $16::inet[], $17::inet[], $18::inet[], $19::inet[]);
 
 -- name: held_outside
 select * from ipam.held_outside($1::int, $2::inet[], $3::inet[], $4::int);
