@@ -39,13 +39,25 @@ def shown(found: tuple[Range, ...]) -> list[str]:
         ("2001:db8::4/127", "2001:db8::4-2001:db8::5", "2001:db8::4-2001:db8::5"),
         ("2001:db8::4/128", "2001:db8::4", "2001:db8::4"),
         ("0.0.0.0/0", "0.0.0.1-255.255.255.254", "0.0.0.0-255.255.255.255"),
-        ("::/0", "::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+        (
+            "8000::/1",
+            "8000::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+            "8000::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+        ),
     ],
 )
 def test_whole_network(cidr: str, on_link: str, off_link: str) -> None:
     """A pool without ranges hands out its network less the unusable ends (adversarial D1, D2, D3, D5)."""
     assert [on_link] == shown(effective_ranges(facts(cidr), (), (), ON_LINK))
     assert [off_link] == shown(effective_ranges(facts(cidr), (), (), OFF_LINK))
+
+
+def test_f1_ipv4_hosts_are_no_ipv6_addresses() -> None:
+    """A network that covers ::ffff:0:0/96, where IPv4 hosts have a second name, hands out what is around it."""
+    assert shown(effective_ranges(facts("::/64"), (), (), ON_LINK)) == [
+        "::1-::fffe:ffff:ffff",
+        "::1:0:0:0-::ffff:ffff:ffff:ffff",
+    ]
 
 
 @pytest.mark.parametrize("length", range(24, 33))

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from ipam_operator.domain.model import ObjectRef
 from ipam_operator.net import ranges as sets
-from ipam_operator.net.cidr import Address, Network, usable_hosts
+from ipam_operator.net.cidr import Address, Network
 from ipam_operator.net.ranges import Range, largest_block
 
 
@@ -69,13 +69,13 @@ class NetworkCount:
     @property
     def usable(self) -> int:
         """Addresses that hosts may use, and those at the network's ends that its NAT and loopback pools hand out."""
-        return max(Range(*usable_hosts(self.cidr)).size, self.pool_size + self.reserved_size)
+        return max(sets.size(sets.hosts(self.cidr)), self.pool_size + self.reserved_size)
 
     @property
     def reserved_size(self) -> int:
         """Usable addresses that are never handed out: `spec.reserved` and the gateway."""
         kept = [*self.reserved] + ([] if self.gateway is None else [Range(self.gateway, self.gateway)])
-        whole = [Range(*usable_hosts(self.cidr))]
+        whole = sets.hosts(self.cidr)
         return sets.size(whole) - sets.size(sets.subtract(whole, kept))
 
     @property

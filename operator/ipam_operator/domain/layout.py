@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ipam_operator.net import ranges as sets
-from ipam_operator.net.cidr import Address, Network, usable_hosts
+from ipam_operator.net.cidr import Address, Network
 from ipam_operator.net.ranges import Range
 
 WHOLE_NETWORK_TYPES: Final = frozenset({"NAT", "Loopback"})
@@ -39,7 +39,6 @@ def effective_ranges(
     holes = [one for one in (*exclude, *network.reserved) if one.version == network.cidr.version]
     if network.gateway is not None:
         holes.append(Range(network.gateway, network.gateway))
-    if pool_type not in WHOLE_NETWORK_TYPES:
-        whole, (first, last) = Range.of(network.cidr), usable_hosts(network.cidr)
-        holes.extend(sets.subtract([whole], [Range(first, last)]))
+    hosts = sets.hosts(network.cidr, whole=pool_type in WHOLE_NETWORK_TYPES)
+    holes.extend(sets.subtract([Range.of(network.cidr)], hosts))
     return sets.subtract(parts(network, asked), holes)

@@ -225,7 +225,7 @@ class ClaimReconciler:
         return True
 
     def _announce(self, target: Target, refused: Refused, *, group: str) -> None:
-        if refused.reason not in HEALS_BY_ITSELF:
+        if refused.reason not in HEALS_BY_ITSELF or refused.reason is Reason.POOL_EXHAUSTED:
             self._events.post(target, refused.reason.value, refused.message, group=group)
 
     async def _release(self, _lane: str, items: list[Item]) -> None:

@@ -5,9 +5,13 @@ IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2), which names an IPv4 host by a secon
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_interface
+from typing import Final
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+
+IPV4_MAPPED: Final = IPv6Network("::ffff:0:0/96")
+"""IPv4 hosts by a second key."""
 
 
 def parse_address(text: str) -> Address:

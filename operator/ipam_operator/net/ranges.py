@@ -7,7 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
-from ipam_operator.net.cidr import Address, Network, address, parse_address, parse_network
+from ipam_operator.net.cidr import (
+    IPV4_MAPPED,
+    Address,
+    Network,
+    address,
+    parse_address,
+    parse_network,
+    usable_hosts,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +138,13 @@ def _largest_in(one: Range) -> Network:
             kind = IPv4Network if one.version == 4 else IPv6Network
             return kind((start, width - bits))
     raise AssertionError("a range holds at least one address")
+
+
+def hosts(network: Network, *, whole: bool = False) -> tuple[Range, ...]:
+    """The set of addresses that hosts of this network may use.
+
+    With `whole` also its ends, which `usable_hosts` leaves out. Never those of ::ffff:0:0/96, which name IPv4 hosts
+    (RFC 4291 section 2.5.5.2).
+    """
+    ends = Range.of(network) if whole else Range(*usable_hosts(network))
+    return subtract([ends], [Range.of(IPV4_MAPPED)])
