@@ -91,7 +91,7 @@ def install(venv: Path) -> None:
     pip: list[str | Path] = [venv / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
     step(
         "pinned requirements",
-        [*pip, "--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", REQUIREMENTS],
+        [*pip, "--require-hashes", "--no-deps", "--no-compile", "--only-binary", ":all:", "-r", REQUIREMENTS],
     )
     step("the project, editable", [*pip, "--no-deps", "--no-build-isolation", "--no-index", "--editable", "."])
     stamp.write_text(fingerprint())

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from lupa import lua51
 
+from ipam_operator.api.status import NEVER_ANSWERED
 from ipam_operator.domain.model import Identity, ObjectRef
 from ipam_operator.domain.outcome import Accepted, Block, Granted, Held, Reason, Refused
 from ipam_operator.kube import status
@@ -133,10 +134,12 @@ def test_verdict_on_an_older_spec(reason: Reason) -> None:
             assert (kstatus(edited), argo(edited)[0]) == ("InProgress", "Progressing")
 
 
-def test_silence_is_no_success_to_argo_cd() -> None:
-    """To kstatus an object without a status is Current, hence the expressions in the guide; health.lua waits."""
+def test_silence_is_no_success() -> None:
+    """What the API server shows of an object without a status is in progress; kstatus would not see it without one."""
     assert kstatus(live()) == "Current"
-    assert argo(live()) == ("Progressing", "the newest spec is not answered yet")
+    assert kstatus(live(NEVER_ANSWERED)) == "InProgress"
+    for body in (live(), live(NEVER_ANSWERED)):
+        assert argo(body) == ("Progressing", "the newest spec is not answered yet")
 
 
 @pytest.mark.parametrize(

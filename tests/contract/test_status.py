@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from ipam_operator.api.status import NEVER_ANSWERED
 from ipam_operator.domain.capacity import NetworkCount, PoolCount
 from ipam_operator.domain.findings import SEVERITY, Finding, FindingType
 from ipam_operator.domain.model import Identity, ObjectRef
@@ -90,3 +91,16 @@ def test_pool_status_is_kept(server: Server, document: dict[str, Any]) -> None:
 
 def written(server: Server, kind: str, spec: dict[str, Any], document: dict[str, Any]) -> Any:
     return server.replace_status({**server.made(kind, "status", spec), "status": document})["status"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("IPNetwork", {"cidr": "10.9.0.0/24"}),
+        ("IPPool", {"networkRef": {"name": "net"}}),
+        ("IPClaim", {"poolRef": {"name": "pool"}}),
+    ],
+)
+def test_an_unanswered_object_says_so(server: Server, kind: str, spec: dict[str, Any]) -> None:
+    """Before the operator has seen it, an object shows a generation that is never current: nobody takes it for done."""
+    assert server.made(kind, "unanswered", spec)["status"] == NEVER_ANSWERED

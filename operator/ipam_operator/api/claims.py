@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from ipam_operator.api.base import Document, rules
 from ipam_operator.api.fields import Hostname, IPAddress, LeaseDuration, Line200, ObjectName, Prose, Renewal
-from ipam_operator.api.status import ADDRESSES_LIMIT, IPClaimStatus
+from ipam_operator.api.status import ADDRESSES_LIMIT, NEVER_ANSWERED, IPClaimStatus
 from ipam_operator.domain.model import ClaimDetail, ClaimRequest, Identity, ObjectRef, Term
 
 
@@ -123,4 +123,8 @@ class IPClaim(Document):
     spec: IPClaimSpec = Field(
         description="What is wanted. poolRef, count and address are immutable once the claim has its addresses."
     )
-    status: IPClaimStatus | None = Field(default=None, description="What the claim got. Written by the operator only.")
+    status: IPClaimStatus | None = Field(
+        default=None,
+        description="What the claim got. Written by the operator only.",
+        json_schema_extra={"default": NEVER_ANSWERED},
+    )

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 from ipam_operator.api.base import Document, rules
 from ipam_operator.api.fields import VRF, IPAddress, Line100, Line200, NetworkCIDR, Prose
 from ipam_operator.api.ranges import Ranges, to_ranges
-from ipam_operator.api.status import ATOMIC, IPNetworkStatus
+from ipam_operator.api.status import ATOMIC, NEVER_ANSWERED, IPNetworkStatus
 from ipam_operator.domain.model import Identity, NetworkRequest
 from ipam_operator.domain.outcome import Reason, Refused
 from ipam_operator.net.cidr import Address, Network, usable_hosts
@@ -120,7 +120,9 @@ class IPNetwork(Document):
 
     spec: IPNetworkSpec = Field(description="What is wanted of the network.")
     status: IPNetworkStatus | None = Field(
-        default=None, description="What the operator says about the network. Written by the operator only."
+        default=None,
+        description="What the operator says about the network. Written by the operator only.",
+        json_schema_extra={"default": NEVER_ANSWERED},
     )
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from ipam_operator.api.base import Document, rules
 from ipam_operator.api.fields import Duration, LeaseDuration, ObjectName, parse_duration
 from ipam_operator.api.ranges import Ranges, to_ranges
-from ipam_operator.api.status import IPPoolStatus
+from ipam_operator.api.status import NEVER_ANSWERED, IPPoolStatus
 from ipam_operator.domain.model import Identity, ObjectRef, PoolRequest, Strategy
 from ipam_operator.domain.outcome import Reason, Refused
 from ipam_operator.net.ranges import Range
@@ -109,7 +109,9 @@ class IPPool(Document):
 
     spec: IPPoolSpec = Field(description="What is wanted of the pool.")
     status: IPPoolStatus | None = Field(
-        default=None, description="What the operator says about the pool. Written by the operator only."
+        default=None,
+        description="What the operator says about the pool. Written by the operator only.",
+        json_schema_extra={"default": NEVER_ANSWERED},
     )
 
 

@@ -39,14 +39,19 @@ class Condition(Document):
     )
 
 
+NEVER_ANSWERED: dict[str, Any] = {"observedGeneration": -1}
+"""What the API server shows of an object that has no status yet. To kstatus, which Flux and Helm go by, nothing at all
+would mean that all is well."""
+
+
 class Status(Document):
     """What all of our statuses have."""
 
-    observed_generation: Generation | None = Field(
+    observed_generation: Annotated[int, Field(ge=-1, le=MAX_INTEGER)] | None = Field(
         default=None,
         description=(
             "The metadata.generation of the spec that this status answers. Smaller than metadata.generation:"
-            " the newest edit is not answered yet."
+            " the newest edit is not answered yet. -1: nothing is."
         ),
     )
     reason: Word | None = Field(

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from ipam_operator import telemetry
+from ipam_operator.api.status import NEVER_ANSWERED
 from ipam_operator.domain.model import Identity, ObjectRef
 from ipam_operator.kube.apiserver import Target
 from ipam_operator.kube.resources import FINALIZER, Kind
@@ -34,7 +35,8 @@ class Item:
         meta = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
         ref = ObjectRef(meta["namespace"], meta["name"])
         identity = Identity(UUID(meta["uid"]), ref, meta["generation"])
-        return cls(kind, identity, meta, body.get("spec") or {}, body.get("status") or {}, gone)
+        status = body.get("status") or {}
+        return cls(kind, identity, meta, body.get("spec") or {}, {} if status == NEVER_ANSWERED else status, gone)
 
     @property
     def uid(self) -> UUID:
