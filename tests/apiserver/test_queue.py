@@ -28,19 +28,39 @@ async def test_exhausted_says_what_is_there(tenant: Tenant) -> None:
     assert second["status"]["queuePosition"] == 1
 
 
-async def test_nobody_overtakes(tenant: Tenant) -> None:
-    """A small claim that would fit waits behind a large one that came first; when that fits, both are bound."""
+async def test_a_large_claim_is_passed_until_it_stands(tenant: Tenant, ledger: Ledger) -> None:
+    """A small claim passes a large one that does not fit; once that stands the next waits."""
     await tenant.space("10.0.0.0/28")
     await tenant.claim("first", count=9)
     await tenant.bound("first")
     await tenant.claim("large", count=8)
     await tenant.reason("IPClaim", "large", "PoolExhausted")
     await tenant.claim("small")
-    small = await tenant.reason("IPClaim", "small", "Queued")
-    assert small["status"]["queuePosition"] == 2
-    assert "1 claims for pool pool arrived earlier" in message(small)
+    await tenant.bound("small")
+    await ledger.execute(
+        "update ipam.waiting set stands_until = now() + interval '1 hour' where namespace = $1", tenant.namespace
+    )
+    await tenant.claim("late")
+    late = await tenant.reason("IPClaim", "late", "Queued")
+    assert late["status"]["queuePosition"] == 2
+    assert "1 claims for pool pool go before this one" in message(late)
     await tenant.delete("IPClaim", "first")
-    await tenant.bound("large", "small")
+    await tenant.bound("large", "late")
+
+
+async def test_the_more_important_is_served_first(tenant: Tenant) -> None:
+    """Of two who wait, the later one of higher priority gets what comes free."""
+    await tenant.space(ranges=["10.0.0.5"], coolDown="0s")
+    await tenant.claim("holder")
+    await tenant.bound("holder")
+    await tenant.claim("plain")
+    await tenant.reason("IPClaim", "plain", "PoolExhausted")
+    await tenant.claim("urgent", priority=50)
+    urgent = await tenant.reason("IPClaim", "urgent", "PoolExhausted")
+    assert urgent["status"]["queuePosition"] == 1
+    await tenant.delete("IPClaim", "holder")
+    await tenant.bound("urgent")
+    assert "address" not in (await tenant.get("IPClaim", "plain"))["status"]
 
 
 async def test_more_than_the_pool_can_ever_hold_blocks_nobody(tenant: Tenant) -> None:

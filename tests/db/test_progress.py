@@ -20,12 +20,13 @@ async def test_an_address_that_needs_no_cooling_is_due_at_once(database_url: str
 
 
 async def test_who_leaves_the_head_of_a_queue_lets_the_next_be_served(database_url: str) -> None:
-    """A large claim that waits at the head is deleted: those behind it, who fit, are called for."""
+    """A large claim that stands at the head is deleted: those behind it, who fit, are called for."""
     async with Store(database_url) as store:
         of = await store.pool("10.0.0.0/29", cool_down=3600)
         await store.take(of, 3)
         (large, *small) = [*claims(of, 1, count=4), *claims(of, 2)]
         await store.allocate(of, [large])
+        await store.sql("update ipam.waiting set stands_until = now() + interval '1 minute'")
         await store.allocate(of, small)
         assert await store.waiting(of) == [one.identity.uid for one in (large, *small)]
         (due,) = await store.release(large)

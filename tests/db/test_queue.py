@@ -1,8 +1,10 @@
 """The queue: who waits, in which order they are served, and when to look again."""
 
+from dataclasses import replace
+
 import pytest
 
-from ipam_operator.domain.model import ObjectRef, Strategy
+from ipam_operator.domain.model import ClaimDetail, ObjectRef, PoolRequest, Strategy
 from ipam_operator.domain.outcome import Reason, Refused
 from tests.support.store import Store, claim, claims, granted, network, only, pool, refused
 
@@ -23,21 +25,59 @@ async def test_the_waiting_are_served_in_order_of_arrival(database_url: str) -> 
         assert refused(served)[latecomer.identity.uid].queue_position == 3
 
 
-async def test_a_large_claim_at_the_head_is_not_starved(database_url: str) -> None:
-    """Small claims behind a large one wait until it has what it needs."""
+async def test_who_is_more_important_goes_first(database_url: str) -> None:
+    """Priority goes before arrival, also after an edit; among equals who came first is first."""
     async with Store(database_url) as store:
         of = await store.pool("10.0.0.0/29")
         held = await store.take(of, 6)
-        large, small = claim(of, count=3), claim(of)
-        await store.allocate(of, [large])
-        await store.release(held[0])
-        said = only(await store.allocate(of, [small]))
-        assert (said.reason, said.message) == (
-            Reason.QUEUED,
-            f"1 claims for pool {of.identity.ref.name} arrived earlier and are served first",
-        )
-        await store.release(*held[1:3])
+        low, early, late, high = claim(of), claim(of, priority=5), claim(of, priority=5), claim(of, priority=100)
+        for one in (low, early, late):
+            await store.allocate(of, [one])
+        said = only(await store.allocate(of, [high]))
+        assert (said.reason, said.queue_position) == (Reason.POOL_EXHAUSTED, 1)
+        edited = replace(early, identity=replace(early.identity, generation=2), detail=ClaimDetail(priority=4))
+        assert only(await store.allocate(of, [edited])).queue_position == 3
+        for one, served in zip(held, (high, late, early, low), strict=False):
+            await store.release(one)
+            assert list(granted(await store.serve(of))) == [served.identity.uid]
+
+
+async def passed(store: Store, of: PoolRequest, count: int) -> bool:
+    """Whether a new claim for `count` addresses is served although others wait."""
+    return bool(granted(await store.allocate(of, [claim(of, count=count)])))
+
+
+async def test_a_large_claim_lets_as_many_addresses_pass_as_it_asks_for(database_url: str) -> None:
+    """Smaller claims pass one that does not fit, but not beyond its own count: then it stands, and is served first."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/28")  # 14 hosts
+        held = await store.take(of, 8)
+        large = claim(of, count=7)
+        assert only(await store.allocate(of, [large])).reason is Reason.POOL_EXHAUSTED
+        assert [await passed(store, of, count) for count in (2, 3)] == [True, True]
+        await store.release(*held[:2])
+        assert not await passed(store, of, 3), "5 have passed, 8 would be more than 7"
+        assert not await passed(store, of, 1), "it stands now, and even one that would still do waits"
+        await store.release(*held[2:6])
         assert list(granted(await store.serve(of))) == [large.identity.uid]
+        assert await store.untiled() == []
+
+
+async def test_a_large_claim_stands_in_the_way_for_a_while_only(database_url: str) -> None:
+    """When it has stood for ten minutes in vain it is passed again, by as many as before."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/28")
+        await store.take(of, 8)
+        large, two = claim(of, count=7), claim(of, count=2)
+        await store.allocate(of, [large])
+        assert [await passed(store, of, count) for count in (3, 1)] == [True, True]
+        await store.sql("update ipam.waiting set passed = 6")
+        (due,) = (await store.allocate(of, [two])).due
+        assert 590 < due.seconds <= 600
+        assert granted(await store.serve(of)) == {}
+        await store.sql("update ipam.waiting set stands_until = now() - interval '1 second'")
+        assert list(granted(await store.serve(of))) == [two.identity.uid]
+        assert await store.waiting(of) == [large.identity.uid]
 
 
 async def test_who_can_never_fit_stands_in_nobodys_way(database_url: str) -> None:

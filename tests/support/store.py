@@ -113,11 +113,12 @@ def claim(
     uid: UUID | None = None,
     name: str | None = None,
     key: str = "",
+    priority: int = 0,
     term: Term | None = None,
 ) -> ClaimRequest:
     """An IPClaim as asked for; `key` is its sticky key."""
-    if key:
-        detail = replace(detail or ClaimDetail(), sticky_key=key)
+    if key or priority:
+        detail = replace(detail or ClaimDetail(), sticky_key=key, priority=priority)
     who = identity(name, namespace=of.identity.ref.namespace, uid=uid)
     return ClaimRequest(
         who, of.identity.ref, count, None if wanted is None else ip_address(wanted), detail, "tester", term
@@ -287,7 +288,8 @@ class Store:
         """Who waits for the pool, first come first."""
         ref = of.identity.ref
         rows = await self.sql(
-            "select claim_uid from ipam.waiting where pool_namespace = $1 and pool_name = $2 order by seq",
+            "select claim_uid from ipam.waiting where pool_namespace = $1 and pool_name = $2"
+            " order by priority desc, seq",
             ref.namespace,
             ref.name,
         )

@@ -60,6 +60,12 @@ class IPClaimSpec(Document):
         ),
     )
 
+    priority: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="In the queue of a full pool, 0 to 100, higher first; default 0. Among equals who came first.",
+    )
     lease: LeaseDuration | None = Field(
         default=None,
         description=(
@@ -84,7 +90,7 @@ class IPClaimSpec(Document):
     def to_domain(self, identity: Identity, *, actor: str) -> ClaimRequest:
         """The request. Whatever the shape lets pass is for the store to judge."""
         detail: ClaimDetail | None = ClaimDetail(
-            self.hostname or "", self.assigned_to or "", self.description or "", self.sticky_key or ""
+            self.hostname or "", self.assigned_to or "", self.description or "", self.sticky_key or "", self.priority
         )
         if detail == ClaimDetail() and identity.generation == 1:
             detail = None  # an edit may have taken details away; a first spec has none to take

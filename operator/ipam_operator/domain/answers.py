@@ -91,7 +91,7 @@ def _refusal(answer: Answer, pool: ObjectRef, count: int) -> tuple[Reason, str]:
             return Reason.POOL_EXHAUSTED, _exhausted(facts, pool, count)
         case AnswerKind.QUEUED:
             ahead = (answer.queue_position or 1) - 1
-            return Reason.QUEUED, f"{ahead} claims for pool {pool.name} arrived earlier and are served first"
+            return Reason.QUEUED, f"{ahead} claims for pool {pool.name} go before this one, by priority or arrival"
         case AnswerKind.PAUSED:
             return (
                 Reason.POOL_PAUSED,

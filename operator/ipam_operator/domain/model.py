@@ -79,6 +79,8 @@ class ClaimDetail:
     description: str = ""
     sticky_key: str = ""
     """Instead of the name, what tells that a later claim of the namespace is this one come again."""
+    priority: int = 0
+    """In the queue, higher first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ class ClaimReconciler:
             return
         telemetry.batch_size.observe(len(asked))
         # A list after a restart comes in name order: who was first is told by the API server's clock.
-        asked.sort(key=lambda one: str(one.item.meta.get("creationTimestamp", "")))
+        asked.sort(key=_place)
         for delay in _STORE_DELAYS:
             try:
                 served = await self._allocate(pool, asked)
@@ -281,6 +281,11 @@ def _keep_grant(item: Item, document: dict[str, Any]) -> dict[str, Any]:
     """A refused edit changes nothing: what the claim holds stays in its status."""
     kept = ("address", "addressIPv6", "addresses", "blocks", "pool", "leaseGeneration", "allocatedAt")
     return {**{name: item.status[name] for name in kept if name in item.status}, **document}
+
+
+def _place(asked: _Asked) -> tuple[int, str]:
+    detail = asked.request.detail
+    return -(detail.priority if detail else 0), str(asked.item.meta.get("creationTimestamp", ""))
 
 
 def _count(outcome: ClaimOutcome) -> None:

@@ -50,6 +50,7 @@ class Leases:
             [detail and detail.description for detail in details] if some else None,
             [detail and detail.sticky_key for detail in details] if some else None,
             *_terms(claims),
+            [detail and detail.priority for detail in details] if some else None,
         )
         return _read(rows)
 

@@ -37,6 +37,7 @@ create table claim_detail (
     assigned_to text not null,
     description text not null,
     sticky_key text not null default ''::text,
+    priority integer not null default 0,
     constraint claim_detail_pkey PRIMARY KEY (claim_uid)
 );
 comment on table claim_detail is 'What people search by; beside the ledger, so that it can be redacted without touching history.';
@@ -281,19 +282,24 @@ create table waiting (
     count integer not null,
     wanted inet,
     actor text not null,
+    priority integer not null default 0,
+    passed bigint not null default 0,
+    stands_until timestamp with time zone,
     constraint waiting_pkey PRIMARY KEY (claim_uid),
     constraint waiting_count_check CHECK ((count > 0)),
     constraint waiting_wanted_check CHECK (full_length(wanted))
 ) with (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=1000);
 comment on table waiting is 'Claims in arrival order, by the name of their pool: they may queue before it exists.';
-CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_name, seq);
+CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_name, priority DESC, seq);
+comment on column waiting.passed is 'Addresses that claims behind this one got because it did not fit; when they would exceed its own count, it stands.';
+comment on column waiting.stands_until is 'So long nobody behind it is served (docs/dev/adr/0005).';
 
 -- function address_space_id(space_namespace text, space_vrf text) 
 --     returns integer language plpgsql body de4c2e0ac392b3bb38f13efe3c593b99
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body b7348c10451ead20d60249b85d1c44e6
--- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 72b44cf094d04dc77a3eac574d74a5f6
+-- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body c51f0e38f5d480cec15aaef43304f403
 -- function ask_terms(p pool, uids uuid[], spec_generations bigint[], leases interval[], renewals timestamp with time zone[]) 
 --     returns void language plpgsql set plan_cache_mode=force_generic_plan body 50e5313d68824b3cee099746fa273c49
 -- function available(p pool, enough bigint) 
@@ -311,7 +317,7 @@ CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_nam
 -- function confirmed(its_what text) 
 --     returns boolean language sql stable body ba21e09578e49123be93a9f846c9e2d9
 -- function enqueue(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[]) 
---     returns void language sql body 5a415ff85525576a51cac363e4ad0198
+--     returns void language sql body 0fe981337b554935384da6b4ba80ca95
 -- function ensure_history_partitions(ahead integer) 
 --     returns void language plpgsql body 5692c27bdb5f066c4e326b7cc863445c
 -- function expire(lim integer, actor text) 
@@ -339,7 +345,7 @@ CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_nam
 -- function network_counters(uids uuid[]) 
 --     returns TABLE(uid uuid, cidr cidr, namespace text, vrf text, gateway inet, reserved_lo inet[], reserved_hi inet[], pools bigint, pool_size numeric, free numeric, cooling numeric) language sql stable body 18ce0c3e605af19df712d0157d31ca20
 -- function next_due(p pool) 
---     returns SETOF answer language sql stable body 8d50743ffd34c87cfde1347191ee4963
+--     returns SETOF answer language sql stable body 657be0a322eb6ba533b6e87dcbdb32a9
 -- function not_found(its_namespace text, its_name text, uids uuid[]) 
 --     returns SETOF answer language sql stable body d0761d073eb9d686dcf13660e06ed095
 -- function noted(uid uuid, info jsonb) 
@@ -361,11 +367,11 @@ CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_nam
 -- function refuse_change() 
 --     returns trigger language plpgsql body 6735417d6d3fe4075536858e37350214
 -- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 300f990d4fba9f66a42eda087ef24271
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 718d7b1a2f609a2bbea007e4a94f14b6
 -- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text) 
 --     returns bigint language plpgsql body dd60c1f46e86e1aec22111dbb459dad8
--- function remember_details(uids uuid[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[]) 
---     returns void language sql body 4c1d1a0a5dacbd30a43d465f168a8558
+-- function remember_details(uids uuid[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[]) 
+--     returns void language sql body 926bed97ba711a0c270f4c989ccf8e6b
 -- function remember_refusal(its_kind text, its_namespace text, its_name text, its_uid uuid, its_reason text, its_message text) 
 --     returns void language sql body 1bdc9d27f2a025a3ec33ef8898ef7074
 -- function resign(me text) 
@@ -375,9 +381,11 @@ CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_nam
 -- function retire_pool(its_uid uuid, its_namespace text, its_name text, lim integer) 
 --     returns TABLE(total bigint, namespace text, name text) language plpgsql body a4418aaabdb15a645f1cdd82a20a2d12
 -- function serve(pool_namespace text, pool_name text, lim integer, tell boolean) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body b9a9f62f36dc96b8f5a50cee540c6329
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 01942330d2270543528a211ce051cff7
 -- function serve_waiting(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body f4aff306941c5b0bc1cee5fbc43a4d2a
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 99da61921dc4cae28ec8c5c77e5e7e7b
+-- function served_next(p pool, stock bigint, lim integer) 
+--     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body a4673522d38f3fc97480fd1c7b0f0192
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 
 --     returns SETOF answer language sql stable body 700291efb85fd81a8184b3ef0fe19290
 -- function spelled(a inet) 
@@ -405,4 +413,4 @@ CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_nam
 -- function untiled(network_uids uuid[]) 
 --     returns TABLE(network_uid uuid, pool_namespace text, pool text, finding text, lo inet, hi inet, claim_uid uuid) language sql stable set plan_cache_mode=force_custom_plan body 57c201a81554b197a607f51c5decdec7
 -- function waiting_answers(p pool, uids uuid[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 187d3a2205fc233c7be359208399ab6a
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 82c5e17b2e17347cdd7b929b44c89c4b

@@ -57,21 +57,66 @@ create or replace function ipam.enqueue(
     counts int[], wishes inet[], actors text[]
 ) returns void language sql as $$
     insert into ipam.waiting as w
-        (claim_uid, pool_namespace, pool_name, namespace, name, generation, count, wanted, actor)
-    select u.uid, $1, $2, u.namespace, u.name, u.generation, u.count, wishes[u.k], u.actor
+        (claim_uid, pool_namespace, pool_name, namespace, name, generation, count, wanted, actor, priority)
+    select u.uid, $1, $2, u.namespace, u.name, u.generation, u.count, wishes[u.k], u.actor, coalesce(d.priority, 0)
     from unnest(uids, spec_generations, namespaces, names, counts, actors)
         with ordinality u(uid, generation, namespace, name, count, actor, k)
+    left join ipam.claim_detail d on d.claim_uid = u.uid
     where not exists (select from ipam.tombstone t where t.claim_uid = u.uid)
     order by u.k
     on conflict (claim_uid) do update set
         pool_namespace = excluded.pool_namespace, pool_name = excluded.pool_name, generation = excluded.generation,
         count = excluded.count, wanted = excluded.wanted, actor = excluded.actor,
+        priority = excluded.priority,
         seq = case when (w.pool_namespace, w.pool_name) = (excluded.pool_namespace, excluded.pool_name)
             then w.seq else excluded.seq end
 $$;
 
--- Bind whoever waits, as far as addresses are there. Named wishes go before free choice; the others strictly in order
--- of arrival. The caller holds the pool's row.
+-- Whom `stock` addresses are for, of those who wait for any address. In order of the queue; whoever does not fit is
+-- passed by smaller ones until those have got as many addresses as it asks for, then stands for ten minutes in which
+-- nobody behind it is served, then is passed again. Who can never fit stands in nobody's way.
+create or replace function ipam.served_next(p ipam.pool, stock bigint, lim int) returns uuid[]
+    language plpgsql set plan_cache_mode = force_generic_plan as $$
+declare
+    w ipam.waiting;
+    chosen uuid[] := '{}';
+    given bigint := 0;
+    skipped uuid[] := '{}';
+    before bigint[] := '{}';
+    most bigint;  -- that those who are passed let through; null: all of it
+    refused bigint;
+begin
+    for w in
+        select q.* from ipam.waiting q
+        where q.pool_namespace = p.namespace and q.pool_name = p.name and q.wanted is null and q.count <= p.size
+        order by q.priority desc, q.seq limit lim for update
+    loop
+        exit when given = stock;
+        if w.count > stock - given then
+            exit when w.stands_until > now();
+            skipped := skipped || w.claim_uid;
+            before := before || given;
+            most := least(most, given + w.count - w.passed);
+        elsif given + w.count > most then
+            refused := w.count;
+            exit;
+        else
+            chosen := chosen || w.claim_uid;
+            given := given + w.count;
+        end if;
+    end loop;
+    if given > 0 or refused is not null then
+        update ipam.waiting q set
+            passed = case when q.passed + given - u.before + refused > q.count then 0
+                else q.passed + given - u.before end,
+            stands_until = case when q.passed + given - u.before + refused > q.count then now() + interval '10 minutes' end
+        from unnest(skipped, before) u(uid, before) where q.claim_uid = u.uid;
+    end if;
+    return chosen;
+end $$;
+
+-- Bind whoever waits, as far as addresses are there. Named wishes go before free choice. The caller holds the pool's
+-- row.
 create or replace function ipam.serve_waiting(p ipam.pool, lim int) returns setof ipam.answer
     language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
@@ -93,7 +138,7 @@ begin
             or exists (
                 select from ipam.lease l where l.pool_id = p.id and l.addr = q.wanted
                 and l.released_at is not null and l.reusable_at <= now()))
-        order by q.seq limit lim for update of q
+        order by q.priority desc, q.seq limit lim for update of q
     loop
         if exists (select from ipam.lease l where l.claim_uid = w.claim_uid and l.released_at is null) then
             delete from ipam.waiting q where q.claim_uid = w.claim_uid;
@@ -125,25 +170,21 @@ begin
     delete from ipam.waiting q using ipam.lease l
     where q.claim_uid = any(array(
             select h.claim_uid from ipam.waiting h
-            where h.pool_namespace = p.namespace and h.pool_name = p.name and h.wanted is null order by h.seq limit lim))
+            where h.pool_namespace = p.namespace and h.pool_name = p.name and h.wanted is null
+            order by h.priority desc, h.seq limit lim))
         and l.claim_uid = q.claim_uid and l.released_at is null;
     stock := ipam.available(p, (
         select coalesce(sum(h.count), 0) from (
             select q.count from ipam.waiting q
             where q.pool_namespace = p.namespace and q.pool_name = p.name and q.wanted is null and q.count <= p.size
-            order by q.seq limit lim) h));
-    with head as (
-        select q.*, sum(q.count) over (order by q.seq) total from (
-            select * from ipam.waiting q
-            where q.pool_namespace = p.namespace and q.pool_name = p.name and q.wanted is null
-                and q.count <= p.size  -- who can never fit stands in nobody's way
-            order by q.seq limit lim for update) q),
-    gone as (
-        delete from ipam.waiting q using head h where q.claim_uid = h.claim_uid and h.total <= stock
-        returning h.*)
-    select array_agg(claim_uid order by seq) uids, array_agg(generation order by seq) generations,
-        array_agg(namespace order by seq) namespaces, array_agg(name order by seq) names,
-        array_agg(count order by seq) counts, array_agg(actor order by seq) actors
+            order by q.priority desc, q.seq limit lim) h));
+    taken := ipam.served_next(p, stock, lim);
+    with gone as (
+        delete from ipam.waiting q where q.claim_uid = any(taken) returning q.*)
+    select array_agg(claim_uid order by priority desc, seq) uids,
+        array_agg(generation order by priority desc, seq) generations,
+        array_agg(namespace order by priority desc, seq) namespaces, array_agg(name order by priority desc, seq) names,
+        array_agg(count order by priority desc, seq) counts, array_agg(actor order by priority desc, seq) actors
     into queue from gone;
     if queue.uids is not null then
         return query select * from ipam.grant_leases(
@@ -152,13 +193,17 @@ begin
     end if;
 end $$;
 
--- When (seconds, negative: now) the next address that somebody waits for has cooled; no row when nobody waits.
+-- When (seconds, negative: now) the next address that somebody waits for has cooled, or who stands in the way lets
+-- others pass again; no row when nobody waits.
 create or replace function ipam.next_due(p ipam.pool) returns setof ipam.answer language sql stable as $$
     select null::uuid, 'Due', null::inet[], null::bigint, null::timestamptz, p.namespace, p.name, null::bigint, null::int,
         null::int, null::inet, null::inet[], jsonb_build_object('seconds', extract(epoch from due.at - now()))
     from (
         -- What has cooled in an LRU pool stays in the ledger, and is no news.
-        select min(l.reusable_at) at from ipam.lease l where l.pool_id = p.id and l.released_at is not null
+        select least(min(l.reusable_at), (
+            select min(w.stands_until) from ipam.waiting w
+            where w.pool_namespace = p.namespace and w.pool_name = p.name and w.stands_until > now())) at
+        from ipam.lease l where l.pool_id = p.id and l.released_at is not null
             and (p.strategy <> 'LeastRecentlyUsed' or l.reusable_at >= now())
     ) due
     where due.at is not null and not p.paused and exists (
@@ -180,7 +225,7 @@ begin
         order by ipam.clamped_size(few.lo, few.hi) desc, few.hi limit 16) f;
     return query
     with queue as (
-        select w.claim_uid, row_number() over (order by w.seq) place from ipam.waiting w
+        select w.claim_uid, row_number() over (order by w.priority desc, w.seq) place from ipam.waiting w
         where w.pool_namespace = p.namespace and w.pool_name = p.name and w.wanted is null)
     select w.claim_uid,
         case when p.paused then 'Paused' when w.count > stock then 'Exhausted' else 'Queued' end,
@@ -247,15 +292,15 @@ create or replace function ipam.lock_pool_name(pool_namespace text, pool_name te
 $$;
 
 create or replace function ipam.remember_details(
-    uids uuid[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[]
+    uids uuid[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities int[]
 ) returns void language sql as $$
-    insert into ipam.claim_detail (claim_uid, hostname, assigned_to, description, sticky_key)
-    select * from unnest(uids, hostnames, assigned, descriptions, sticky_keys)
-        u(uid, hostname, assigned, description, sticky_key)
+    insert into ipam.claim_detail (claim_uid, hostname, assigned_to, description, sticky_key, priority)
+    select * from unnest(uids, hostnames, assigned, descriptions, sticky_keys, priorities)
+        u(uid, hostname, assigned, description, sticky_key, priority)
     where u.hostname is not null
     on conflict (claim_uid) do update set
         hostname = excluded.hostname, assigned_to = excluded.assigned_to, description = excluded.description,
-        sticky_key = excluded.sticky_key
+        sticky_key = excluded.sticky_key, priority = excluded.priority
 $$;
 
 -- Claims whose sticky key a living claim of their namespace has already, or one that stands before them here.
@@ -338,7 +383,8 @@ end $$;
 create or replace function ipam.allocate(
     pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[],
     counts int[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[],
-    sticky_keys text[] default null, leases interval[] default null, renewals timestamptz[] default null
+    sticky_keys text[] default null, leases interval[] default null, renewals timestamptz[] default null,
+    priorities int[] default null
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     p ipam.pool;
@@ -346,18 +392,18 @@ declare
     h inet;
     n bigint := 0;
     m bigint := 0;
-    stock bigint;
     keep int[];
     late int[] := '{}';
     lucky int[] := '{}';
     addrs inet[] := '{}';
     taken inet[];
     total bigint;
+    queued boolean := false;
     k int;
 begin
     select * into p from ipam.pool q where q.namespace = pool_namespace and q.name = pool_name for no key update;
     if hostnames is not null then
-        perform ipam.remember_details(uids, hostnames, assigned, descriptions, sticky_keys);
+        perform ipam.remember_details(uids, hostnames, assigned, descriptions, sticky_keys, priorities);
         return query select * from ipam.shared_keys(uids, namespaces, names, sticky_keys);
     end if;
     if leases is not null then
@@ -468,22 +514,12 @@ begin
     else
         lucky := null;
     end if;
-    -- Then free choice: all of it, or as many from the front as fit.
+    -- Then free choice: all of it; with too few addresses all join the queue, which decides.
     if total > 0 then
         taken := ipam.take_for(p, uids, namespaces, names, counts, lucky);
         if taken is null then
-            stock := ipam.available(p, total);
-            -- Who can never fit stands in nobody's way.
-            select array_agg(s.i order by s.i) filter (where s.fits),
-                late || array_agg(s.i order by s.i) filter (where not s.fits),
-                sum(s.c) filter (where s.fits)
-            into lucky, late, total from (
-                select i, counts[i] c, counts[i] <= p.size
-                    and sum(counts[i]) filter (where counts[i] <= p.size) over (order by i) <= stock fits
-                from unnest(coalesce(lucky, array(select generate_subscripts(uids, 1)))) i) s;
-            if lucky is not null then
-                taken := ipam.take_for(p, uids, namespaces, names, counts, lucky);
-            end if;
+            late := late || coalesce(lucky, array(select generate_subscripts(uids, 1)));
+            queued := true;
         end if;
         if taken is not null and lucky is null then
             return query select * from ipam.grant_leases(
@@ -501,6 +537,9 @@ begin
         into uids, spec_generations, namespaces, names, counts, wishes, actors from unnest(late) i;
         perform ipam.enqueue(
             pool_namespace, pool_name, uids, spec_generations, namespaces, names, counts, wishes, actors);
+        if queued then
+            return query select * from ipam.serve_waiting(p, cardinality(uids));
+        end if;
         return query select * from ipam.waiting_answers(p, uids);
         return query select * from ipam.next_due(p);
     end if;
@@ -525,7 +564,8 @@ begin
     if tell then
         uids := array(
             select w.claim_uid from ipam.waiting w
-            where w.pool_namespace = $1 and w.pool_name = $2 order by w.seq limit lim);
+            where w.pool_namespace = $1 and w.pool_name = $2
+            order by w.priority desc, w.seq limit lim);
         if p.id is not null and not p.retiring then
             return query select * from ipam.waiting_answers(p, uids);
         else
@@ -587,10 +627,11 @@ begin
         select null::uuid, 'Due', null::inet[], null::bigint, null::timestamptz, q.namespace, q.name, null::bigint,
             null::int, null::int, null::inet, null::inet[], jsonb_build_object('seconds', 0)
         from ipam.pool q cross join lateral (
-            select w.count from ipam.waiting w
-            where w.pool_namespace = q.namespace and w.pool_name = q.name and w.wanted is null and w.count <= q.size
-            order by w.seq limit 1) head
-        where q.id = any(queues) and not q.paused and not q.retiring and head.count <= ipam.available(q, head.count);
+            select min(head.count) count from (
+                select w.count from ipam.waiting w
+                where w.pool_namespace = q.namespace and w.pool_name = q.name and w.wanted is null and w.count <= q.size
+                order by w.priority desc, w.seq limit 100) head) small
+        where q.id = any(queues) and not q.paused and not q.retiring and small.count <= ipam.available(q, small.count);
     end if;
 end $$;
 

@@ -1,7 +1,8 @@
 -- name: allocate
 select * from ipam.allocate(
     $1::text, $2::text, $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::int[], $8::inet[], $9::text[],
-    $10::text[], $11::text[], $12::text[], $13::text[], $14::interval[], $15::timestamptz[]);
+    $10::text[], $11::text[], $12::text[], $13::text[], $14::interval[], $15::timestamptz[],
+    $16::int[]);
 
 -- name: serve
 select * from ipam.serve($1::text, $2::text, $3::int, $4::boolean);
