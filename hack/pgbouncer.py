@@ -176,7 +176,7 @@ class PgBouncer:
             "server_reset_query =",
             "ignore_startup_parameters =",
             "server_round_robin = 1",
-            "autodb_idle_timeout = 5",
+            "autodb_idle_timeout = 60",
         )
 
     @staticmethod

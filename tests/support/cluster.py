@@ -166,11 +166,15 @@ class Api:
         url = f"{self.server}/{self.path(kind, namespace)}"
         forever = aiohttp.ClientTimeout(total=None)
         async with self._open().get(url, params=query, timeout=forever) as stream:
-            async for line in stream.content:
-                event = json.loads(line)
-                if event["type"] == "ERROR":  # 410: list again
-                    return
-                yield event["type"], event["object"]
+            try:
+                async for line in stream.content:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":  # 410: list again
+                        return
+                    yield event["type"], event["object"]
+            finally:  # a busy server's farewell of TLS can outlast the test's event loop
+                if stream.connection is not None and stream.connection.transport is not None:
+                    stream.connection.transport.abort()
 
     async def wait_reason(self, kind: str, namespace: str, name: str, *reasons: str, seconds: float = 30.0) -> Json:
         """Watch until `Ready` of the object's present generation has one of these reasons."""
