@@ -56,6 +56,18 @@ async def test_a_living_claim_is_renewed_in_place(tenant: Tenant) -> None:
         assert after[name] == before[name]
 
 
+async def test_an_expired_claim_shows_no_address_even_if_nobody_told(tenant: Tenant, ledger: Ledger) -> None:
+    """A lease that ended while the status could not be written: the next answer takes the address away."""
+    await tenant.space()
+    await tenant.claim(lease="24h")
+    await tenant.bound("claim")
+    await lapse(ledger, tenant)
+    await ledger.execute("select ipam.expire(100, 'another replica, which died then')")
+    await tenant.edit("IPClaim", "claim", hostname="db.example")
+    over = await tenant.reason("IPClaim", "claim", "ExpiredAllocation")
+    assert not over["status"].keys() & {"address", "addresses", "pool", "expiresAt"}
+
+
 async def test_who_waits_gets_what_expires(tenant: Tenant, ledger: Ledger) -> None:
     """An expired lease feeds the queue of its pool by itself."""
     await tenant.space(ranges=["10.0.0.5"], coolDown="0s")

@@ -70,7 +70,7 @@ class IPPoolSpec(Document):
         default=None,
         description=(
             "The lease of claims that ask for none, 300s to 8760h: 24h. Absent: those hold until they are deleted. A"
-            " changed value holds for later grants and renewals."
+            " changed value holds for later grants, and for renewals and edits of claims that have a lease."
         ),
     )
     max_lease: LeaseDuration | None = Field(

@@ -195,7 +195,8 @@ class ClaimReconciler:
             self._inbox.done(item.uid)
             return
         if isinstance(outcome, Refused):
-            document = _keep_grant(item, document)
+            if outcome.reason is not Reason.EXPIRED_ALLOCATION:
+                document = _keep_grant(item, document)
             if item.status.get("reason") != outcome.reason:
                 self._announce(item.target, outcome, group=str(_pool_of(item)))
         if status.same(item.status, document):
@@ -279,7 +280,7 @@ def _actor(item: Item) -> str:
 
 def _keep_grant(item: Item, document: dict[str, Any]) -> dict[str, Any]:
     """A refused edit changes nothing: what the claim holds stays in its status."""
-    kept = ("address", "addressIPv6", "addresses", "blocks", "pool", "leaseGeneration", "allocatedAt")
+    kept = ("address", "addressIPv6", "addresses", "blocks", "pool", "leaseGeneration", "allocatedAt", "expiresAt")
     return {**{name: item.status[name] for name in kept if name in item.status}, **document}
 
 
