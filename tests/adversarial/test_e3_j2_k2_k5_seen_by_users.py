@@ -40,7 +40,7 @@ async def test_j2_exhaustion_is_seen_in_conditions_and_metrics(tenant: Tenant, s
         return (waiting, free) == (1, 5)
 
     await eventually(told, "one claim waits, five addresses are free")
-    assert service.metrics().total("ipam_allocations_total", result="PoolExhausted") == before + 1
+    assert service.metrics().total("ipam_allocations_total", result="PoolExhausted") > before
     await tenant.claim("third", count=5)
     await tenant.delete("IPClaim", "second")
     await tenant.bound("third")

@@ -10,6 +10,7 @@ async def test_counters_of_pool_and_network(tenant: Tenant) -> None:
     await tenant.network("10.0.0.0/28", gateway="10.0.0.1", reserved=["10.0.0.2"])
     await tenant.pool(ranges=["10.0.0.0/29"], coolDown="1h")  # .3 to .7
     await tenant.pool("other", ranges=["10.0.0.8/29"])  # .8 to .14
+    await tenant.reason("IPPool", "other", "Ready")
     await tenant.claims(["one", "two"])
     await tenant.bound("one", "two")
     await tenant.delete("IPClaim", "one")

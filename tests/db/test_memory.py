@@ -142,6 +142,33 @@ async def test_who_shares_a_key_is_told(database_url: str) -> None:
         assert alone.shares_key_with is None
 
 
+async def test_who_waited_is_told_of_a_shared_key_as_well(database_url: str) -> None:
+    """A claim that gets its address from the queue learns whose key it has, like any other."""
+    async with Store(database_url) as store:
+        of = await store.pool(await store.network("10.0.0.0/24"), "10.0.0.5-10.0.0.6")
+        first, other, waiter = claim(of, name="a", key="web"), claim(of), claim(of, key="web")
+        await store.allocate(of, [first, other])
+        await store.allocate(of, [waiter])
+        await store.release(other)
+        (served,) = (await store.serve(of)).outcomes
+        assert isinstance(served, Granted)
+        assert served.shares_key_with == "a"
+
+
+async def test_a_named_address_comes_back_while_it_cools(database_url: str) -> None:
+    """A claim for this very address, made anew, has it at once; another one must wait until it has cooled."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/24", cool_down=HOUR)
+        mine = claim(of, name="mine", wanted="10.0.0.80")
+        await store.allocate(of, [mine])
+        await store.release(mine)
+        stranger = claim(of, name="stranger", wanted="10.0.0.80")
+        assert only(await store.allocate(of, [stranger])).reason is Reason.ADDRESS_CONFLICT
+        await store.release(stranger)
+        assert texts(await store.allocate(of, [claim(of, name="mine", wanted="10.0.0.80")])) == ["10.0.0.80"]
+        assert await store.untiled() == []
+
+
 async def test_memory_ends(database_url: str) -> None:
     """What nobody has asked for within its time is forgotten."""
     async with Store(database_url) as store:

@@ -105,12 +105,12 @@ async def test_an_expired_claim_is_told_and_its_address_cools(database_url: str)
 
 
 async def test_a_renewal_begins_the_lease_anew(database_url: str) -> None:
-    """A later renewedAt moves the end, an equal or earlier one does not: renewing is idempotent."""
+    """Another renewedAt moves the end, the same does not; which clock it was read from does not matter."""
     async with Store(database_url) as store:
         of = await store.pool("10.0.0.0/24")
         mine = claim(of, term=Term(DAY, NOON))
         first = await store.allocate(of, [mine])
-        for at, left in ((NOON, HOUR), (NOON - HOUR, HOUR), (NOON + HOUR, DAY), (NOON + HOUR, HOUR)):
+        for at, left in ((NOON, HOUR), (NOON + HOUR, DAY), (NOON + HOUR, HOUR), (NOON - HOUR, DAY)):
             await store.sql(  # 23 hours pass
                 "update ipam.term set since = since - interval '23 hours', expires_at = now() + interval '1 hour'"
                 " where expires_at > now() + interval '1 hour'"
@@ -182,6 +182,18 @@ async def test_g3_only_the_databases_clock_counts(database_url: str) -> None:
         await store.allocate(of, [past, future])
         assert await ends(store, past, future) == [HOUR, HOUR]
         assert (await store.expire()).outcomes == ()
+
+
+async def test_an_edit_of_something_else_ends_nothing(database_url: str) -> None:
+    """A pool's shorter default holds for what is granted later: an edited hostname makes no claim expire."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/24", default_lease=DAY)
+        mine = claim(of)
+        await store.allocate(of, [mine])
+        await store.change(of, default_lease=HOUR)
+        edited = replace(mine, identity=replace(mine.identity, generation=2), term=Term())
+        await store.allocate(of, [edited])
+        assert await ends(store, mine) == [DAY]
 
 
 async def test_terms_know_no_daylight_saving(database_url: str) -> None:

@@ -1,6 +1,6 @@
 """IPClaim: a request for addresses. Lean, because every claim pays for its schema on every write."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -60,11 +60,9 @@ class IPClaimSpec(Document):
         ),
     )
 
-    priority: int = Field(
-        default=0,
-        ge=0,
-        le=100,
-        description="In the queue of a full pool, 0 to 100, higher first; default 0. Among equals who came first.",
+    priority: Annotated[int, Field(ge=0, le=100)] | None = Field(
+        default=None,
+        description="In the queue of a full pool, 0 to 100, higher first; absent: 0. Among equals who came first.",
     )
     lease: LeaseDuration | None = Field(
         default=None,
@@ -76,7 +74,7 @@ class IPClaimSpec(Document):
     renewed_at: Renewal | None = Field(
         default=None,
         description=(
-            "Move it on to renew the lease, best to the present time: 2026-01-31T12:00:00Z. The lease then begins anew,"
+            "Change it to renew the lease, best to the present time: 2026-01-31T12:00:00Z. The lease then begins anew,"
             " by the clock of the store. After its end the claim gets its addresses again, or others if they are taken."
         ),
     )
@@ -90,7 +88,11 @@ class IPClaimSpec(Document):
     def to_domain(self, identity: Identity, *, actor: str) -> ClaimRequest:
         """The request. Whatever the shape lets pass is for the store to judge."""
         detail: ClaimDetail | None = ClaimDetail(
-            self.hostname or "", self.assigned_to or "", self.description or "", self.sticky_key or "", self.priority
+            self.hostname or "",
+            self.assigned_to or "",
+            self.description or "",
+            self.sticky_key or "",
+            self.priority or 0,
         )
         if detail == ClaimDetail() and identity.generation == 1:
             detail = None  # an edit may have taken details away; a first spec has none to take

@@ -225,7 +225,7 @@ class IPClaimStatus(Status):
     expires_at: Moment | None = Field(
         default=None,
         description=(
-            "When the lease ends unless spec.renewedAt is moved on, by the clock of the store. RFC 3339, UTC. Absent:"
+            "When the lease ends unless spec.renewedAt is changed, by the clock of the store. RFC 3339, UTC. Absent:"
             " the addresses are held until the claim is deleted."
         ),
     )

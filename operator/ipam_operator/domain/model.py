@@ -90,8 +90,7 @@ class Term:
     lease: timedelta | None = None
     """None: as the pool has it."""
     renewed_at: datetime | None = None
-    """A later one than before begins the lease anew. Its value is compared with its predecessors only, never with a
-    clock."""
+    """Another one than before begins the lease anew. Its value is compared with no clock."""
 
 
 @dataclass(frozen=True, slots=True)

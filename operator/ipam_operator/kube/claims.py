@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -29,6 +30,7 @@ from ipam_operator.services.claims import SERVE_LIMIT, Claims
 
 _RELEASES: Final = "releases"
 _SETTLE_SECONDS: Final = 0.1
+_TOLD_SECONDS: Final = 5.0
 _STORE_DELAYS: Final = CappedBackoff(0.1, 5.0)
 _log = logging.getLogger(__name__)
 
@@ -76,10 +78,17 @@ class ClaimReconciler:
         self._pools.put(pool)
 
     async def tell(self, outcome: ClaimOutcome) -> None:
-        """Write an answer that no event asked for, and wait until it is written."""
+        """Write an answer that no event asked for, unless the claim has moved on; wait a while until it is written."""
+        if isinstance(outcome, Refused) and self._inbox.beyond(outcome.subject):
+            return
         written = asyncio.Event()
         if self._write_served(outcome, lambda _reply: written.set()):
-            await written.wait()
+            with suppress(TimeoutError):  # one that cannot be written holds up nobody else
+                await asyncio.wait_for(written.wait(), _TOLD_SECONDS)
+
+    async def settle(self) -> None:
+        """Wait until nothing that was seen waits for an answer."""
+        await self._inbox.settled()
 
     def alarm(self, dues: Iterable[Due]) -> None:
         """Remember when waited-for addresses come due."""
@@ -149,12 +158,14 @@ class ClaimReconciler:
             return await self._claims.allocate(pool, [one.request for one in asked])
         showing = [(one.request, shown[one.item.uid]) for one in asked if one.item.uid in shown]
         adopted = await self._claims.adopt(pool, showing)
-        settled = {_claim_of(outcome) for outcome in adopted.outcomes}
+        lost = tuple(outcome for outcome in adopted.outcomes if isinstance(outcome, Refused))
+        settled = {_claim_of(outcome) for outcome in lost}
+        # Those that were adopted are asked as well: their lease and their details have yet to be told.
         rest = [one.request for one in asked if one.item.uid not in settled]
         if not rest:
             return adopted
         served = await self._claims.allocate(pool, rest)
-        return Served(adopted.outcomes + served.outcomes, served.due)
+        return Served(lost + served.outcomes, served.due)
 
     async def _serve(self, pool: ObjectRef) -> None:
         tell = pool in self._tell

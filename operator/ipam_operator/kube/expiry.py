@@ -18,12 +18,18 @@ _log = logging.getLogger(__name__)
 class ExpiryTimer:
     """One round for all pools, whichever is due."""
 
-    def __init__(self, claims: Claims, reconciler: ClaimReconciler) -> None:
-        self._claims, self._reconciler = claims, reconciler
+    def __init__(self, claims: Claims, reconciler: ClaimReconciler, compared: asyncio.Event) -> None:
+        self._claims, self._reconciler, self._compared = claims, reconciler, compared
         self.due = Due(gather_seconds=0.2)
 
     async def run(self) -> None:
-        """Work until cancelled; a store that is away is tried again at the next tick."""
+        """Work until cancelled; a store that is away is tried again at the next tick.
+
+        Not before cluster and store were compared and what that found is answered: claims may have been renewed while
+        nobody looked.
+        """
+        await self._compared.wait()
+        await self._reconciler.settle()
         while True:
             await self.due.take()
             try:

@@ -80,6 +80,8 @@ class Inbox:
         self._answered: dict[UUID, int] = {}
         self._let_go: set[UUID] = set()
         self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def put(self, item: Item, *, force: bool = False) -> None:
         """Take note of an object; `force` works on it even when its status says that it is answered."""
@@ -110,6 +112,15 @@ class Inbox:
             return item.held and item.uid not in self._let_go
         return not item.answered and self._answered.get(item.uid, 0) < item.identity.generation
 
+    async def settled(self) -> None:
+        """Return when nothing waits and nothing is in work."""
+        await self._idle.wait()
+
+    def beyond(self, identity: Identity) -> bool:
+        """Whether the object is in work, or was answered in a later generation than this."""
+        uid = identity.uid
+        return uid in self._pending or uid in self._busy or self._answered.get(uid, 0) > identity.generation
+
     async def take(self, limit: int) -> list[Item]:
         """At least one item, at most `limit`; each is busy until `done`."""
         while not self._pending:
@@ -134,11 +145,16 @@ class Inbox:
         self._forced.discard(uid)
         if parked is not None:
             self.put(parked, force=forced)
+        self._note()
 
     def _note(self) -> None:
         telemetry.inbox_length.labels(self.kind.value).set(len(self._pending) + len(self._parked))
         if self._pending:
             self._wake.set()
+        if self._pending or self._busy or self._parked:
+            self._idle.clear()
+        else:
+            self._idle.set()
 
 
 def _first_seen(newer: Item, older: Item) -> Item:

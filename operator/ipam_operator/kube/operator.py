@@ -52,7 +52,6 @@ class Operator:
             Inbox(Kind.POOL), self._writer, self._events, apply=_apply_pool(app), retire=app.pools.retire
         )
         self._counters = CounterTimer(app.counters, self._pools, self._networks, self._claims.serve)
-        self._expiry = ExpiryTimer(app.claims, self._claims)
         self._audits = AuditTimer(api, app.audit, self._events, self._networks, self._pools)
         parents = {Kind.NETWORK: self._networks, Kind.POOL: self._pools}
         self.resync = ResyncLoop(
@@ -64,6 +63,7 @@ class Operator:
             interval=settings.resync_seconds,
             epoch=lambda: leadership.epoch,
         )
+        self._expiry = ExpiryTimer(app.claims, self._claims, self.resync.completed)
         connect(self._networks, self._pools, self._claims, self._counters)
         self._see: dict[Kind, Callable[[Item], None]] = {
             Kind.NETWORK: self._networks.see,

@@ -45,6 +45,7 @@ class Writer:
         self._statuses: deque[UUID] = deque()
         self._status: dict[UUID, _Write] = {}
         self._writing: set[UUID] = set()
+        self._newest: dict[UUID, _Write] = {}
         self._others: deque[_Write] = deque()
         self._wake = asyncio.Semaphore(0)
 
@@ -53,7 +54,7 @@ class Writer:
         body: list[Json] = [{"op": "add", "path": "/status", "value": status}]
         write = _Write(target, body, "/status", [done])
         waiting = self._status.get(target.uid)
-        self._status[target.uid] = write
+        self._status[target.uid] = self._newest[target.uid] = write
         if waiting is not None:
             write.done[:0] = waiting.done
         elif target.uid not in self._writing:
@@ -116,6 +117,8 @@ class Writer:
                 _log.error("%s %s: forbidden; is the ClusterRole installed?", write.target.kind, write.target.ref)
             asyncio.get_running_loop().call_later(delay, self._again, write)
             return
+        if self._newest.get(write.target.uid) is write:
+            del self._newest[write.target.uid]
         if not reply.done and not reply.gone:
             _log.error("%s %s: HTTP %d %s", write.target.kind, write.target.ref, reply.code, reply.body[:500])
         for done in write.done:
@@ -126,6 +129,10 @@ class Writer:
             newer = self._status.get(write.target.uid)
             if newer is not None:
                 newer.done[:0] = write.done
+                return
+            if self._newest.get(write.target.uid) is not write:  # a newer one was written meanwhile
+                for done in write.done:
+                    done(Reply(HTTPStatus.CONFLICT))
                 return
             self._status[write.target.uid] = write
             if write.target.uid not in self._writing:

@@ -36,12 +36,13 @@ create table claim_detail (
     hostname text not null,
     assigned_to text not null,
     description text not null,
+    namespace text not null default ''::text,
     sticky_key text not null default ''::text,
     priority integer not null default 0,
     constraint claim_detail_pkey PRIMARY KEY (claim_uid)
 );
 comment on table claim_detail is 'What people search by; beside the ledger, so that it can be redacted without touching history.';
-CREATE INDEX claim_detail_sticky_key ON ipam.claim_detail USING btree (sticky_key) WHERE (sticky_key <> ''::text);
+CREATE INDEX claim_detail_sticky_key ON ipam.claim_detail USING btree (namespace, sticky_key) WHERE (sticky_key <> ''::text);
 
 create table cluster (
     only_one boolean not null default true,
@@ -299,13 +300,15 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body b7348c10451ead20d60249b85d1c44e6
 -- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body c51f0e38f5d480cec15aaef43304f403
--- function ask_terms(p pool, uids uuid[], spec_generations bigint[], leases interval[], renewals timestamp with time zone[]) 
---     returns void language plpgsql set plan_cache_mode=force_generic_plan body 50e5313d68824b3cee099746fa273c49
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 76612d3a5b3921a9e4c065caa2deaee1
+-- function ask_terms(uids uuid[], spec_generations bigint[], leases interval[], renewals timestamp with time zone[]) 
+--     returns void language plpgsql set plan_cache_mode=force_generic_plan body 3de3eaacfc4e9f28a8c2ae7f78ab511d
 -- function available(p pool, enough bigint) 
 --     returns bigint language sql body 2d0d74acc462b150cffa6bd3b6053d0c
 -- function carve(p integer, wish inet) 
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body fdd53277083875572191c8e2d020f0d8
+-- function carve_own(p pool, uid uuid, its_namespace text, its_name text, wish inet) 
+--     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body 9133a085edde9e8cf0d2f1d0cf549c08
 -- function claim_store(mine uuid, adopt boolean) 
 --     returns uuid language plpgsql body fcf044ead57bcb54cfd80fc5e42ece3e
 -- function clamped_size(lo inet, hi inet) 
@@ -367,11 +370,11 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function refuse_change() 
 --     returns trigger language plpgsql body 6735417d6d3fe4075536858e37350214
 -- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 718d7b1a2f609a2bbea007e4a94f14b6
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 5777518b85658f53f44cfbb9c72adb65
 -- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text) 
 --     returns bigint language plpgsql body dd60c1f46e86e1aec22111dbb459dad8
--- function remember_details(uids uuid[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[]) 
---     returns void language sql body 926bed97ba711a0c270f4c989ccf8e6b
+-- function remember_details(uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[]) 
+--     returns void language sql body c54eaca858a8beaf25c84f32cc3ed410
 -- function remember_refusal(its_kind text, its_namespace text, its_name text, its_uid uuid, its_reason text, its_message text) 
 --     returns void language sql body 1bdc9d27f2a025a3ec33ef8898ef7074
 -- function resign(me text) 
@@ -383,11 +386,11 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function serve(pool_namespace text, pool_name text, lim integer, tell boolean) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 01942330d2270543528a211ce051cff7
 -- function serve_waiting(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 99da61921dc4cae28ec8c5c77e5e7e7b
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body e6e382ebee91d089728f3160ad7df92c
 -- function served_next(p pool, stock bigint, lim integer) 
 --     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body a4673522d38f3fc97480fd1c7b0f0192
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 
---     returns SETOF answer language sql stable body 700291efb85fd81a8184b3ef0fe19290
+--     returns SETOF answer language sql stable body ff2ed724614d5dcb7e19b47be7ae851d
 -- function spelled(a inet) 
 --     returns text language sql immutable strict parallel safe body 650fef055efde7ba244ce0d26e2e7c50
 -- function start_terms(p pool, uids uuid[], spec_generations bigint[]) 

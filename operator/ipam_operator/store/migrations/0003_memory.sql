@@ -1,7 +1,7 @@
 -- Claims that come again get the addresses that they had.
 
-alter table claim_detail add sticky_key text not null default '';
-create index claim_detail_sticky_key on claim_detail (sticky_key) where sticky_key <> '';
+alter table claim_detail add namespace text not null default '', add sticky_key text not null default '';
+create index claim_detail_sticky_key on claim_detail (namespace, sticky_key) where sticky_key <> '';
 
 create table memory (
     namespace text not null,

@@ -1,4 +1,4 @@
--- How long claims hold. Callers hold the pool's row, but `expire`, which takes it.
+-- How long claims hold. Callers hold the pool's row; `expire` takes it.
 
 -- How long a claim of this pool holds that asks for `asked`; null: until it is deleted.
 create or replace function ipam.term_of(p ipam.pool, asked interval) returns interval language sql immutable as $$
@@ -11,29 +11,47 @@ create or replace function ipam.noted(uid uuid, info jsonb) returns ipam.answer 
         null::int, null::inet, null::inet[], info
 $$;
 
--- What claims ask for; a later `renewed_at` than the last is a renewal, and makes an expired claim a new one.
+-- What claims ask for. Another `renewed_at` in a newer spec is a renewal, and makes an expired claim a new one: its value
+-- is compared with no clock.
 create or replace function ipam.ask_terms(
-    p ipam.pool, uids uuid[], spec_generations bigint[], leases interval[], renewals timestamptz[]
+    uids uuid[], spec_generations bigint[], leases interval[], renewals timestamptz[]
 ) returns void language plpgsql set plan_cache_mode = force_generic_plan as $$
+declare
+    asked record;
 begin
+    with wanted as (
+        select u.uid, u.spec_generation, make_interval(secs => extract(epoch from u.lease)::float8) lease, u.renewed_at
+        from unnest(uids, spec_generations, leases, renewals) u(uid, spec_generation, lease, renewed_at)
+        where not exists (select from ipam.tombstone x where x.claim_uid = u.uid)),
+    news as (
+        select w.*, t.claim_uid is not null and w.renewed_at is distinct from t.renewed_at and w.renewed_at is not null
+            renewal
+        from wanted w left join ipam.term t on t.claim_uid = w.uid
+        where case when t.claim_uid is null then w.lease is not null or w.renewed_at is not null
+            else t.spec_generation <= w.spec_generation end  -- equal: one that was adopted, or began by the pool's default
+            and (t.claim_uid is null or w.lease is distinct from t.lease or w.renewed_at is distinct from t.renewed_at))
+    select array_agg(uid) uids, array_agg(spec_generation) spec_generations, array_agg(lease) leases,
+        array_agg(renewed_at) renewals, array_agg(uid) filter (where renewal) renewed
+    into asked from news;
+    -- The newest spec, also of those that ask for nothing new.
+    update ipam.term t set spec_generation = u.spec_generation
+    from unnest(uids, spec_generations) u(uid, spec_generation)
+    where t.claim_uid = u.uid and t.spec_generation < u.spec_generation;
+    if asked.uids is null then
+        return;
+    end if;
     insert into ipam.term as t (claim_uid, spec_generation, lease, renewed_at)
-    select u.uid, u.spec_generation, make_interval(secs => extract(epoch from u.lease)::float8), u.renewed_at
-    from unnest(uids, spec_generations, leases, renewals) u(uid, spec_generation, lease, renewed_at)
-    where not exists (select from ipam.tombstone x where x.claim_uid = u.uid) and (
-        u.lease is not null or u.renewed_at is not null
-        or exists (select from ipam.term x where x.claim_uid = u.uid))
+    select * from unnest(asked.uids, asked.spec_generations, asked.leases, asked.renewals)
     on conflict (claim_uid) do update set
-        spec_generation = excluded.spec_generation, lease = excluded.lease,
-        renewed_at = greatest(t.renewed_at, excluded.renewed_at),
-        since = case when t.since is not null and excluded.renewed_at > coalesce(t.renewed_at, '-infinity')
-            then now() else t.since end,
-        expired_at = case when excluded.renewed_at > coalesce(t.renewed_at, '-infinity') then null else t.expired_at end
-    where t.spec_generation <= excluded.spec_generation;
+        lease = excluded.lease, renewed_at = excluded.renewed_at,
+        since = case when t.since is not null and t.claim_uid = any(asked.renewed) then now() else t.since end,
+        expired_at = case when t.claim_uid = any(asked.renewed) then null else t.expired_at end;
     -- Of those that hold already, the end moves; a term that is new to them begins now.
-    update ipam.term t set since = coalesce(t.since, now()), expires_at = coalesce(t.since, now()) + ipam.term_of(p, t.lease)
-    where t.claim_uid = any(uids)
-        and exists (select from ipam.lease l where l.claim_uid = t.claim_uid and l.released_at is null)
-        and t.expires_at is distinct from coalesce(t.since, now()) + ipam.term_of(p, t.lease);
+    update ipam.term t set since = coalesce(t.since, now()),
+        expires_at = coalesce(t.since, now()) + ipam.term_of(p, t.lease)
+    from ipam.lease l join ipam.pool p on p.id = l.pool_id
+    where t.claim_uid = any(asked.uids)
+        and l.claim_uid = t.claim_uid and l.released_at is null and l.ordinal = 0;
 end $$;
 
 -- The term of claims that have just been granted something begins; says when it ends.

@@ -187,6 +187,12 @@ begin
         array_agg(count order by priority desc, seq) counts, array_agg(actor order by priority desc, seq) actors
     into queue from gone;
     if queue.uids is not null then
+        return query select n.* from (
+            select array_agg(d.claim_uid) uids, array_agg(q.namespace) namespaces, array_agg(q.name) names,
+                array_agg(d.sticky_key) keys
+            from unnest(queue.uids, queue.namespaces, queue.names) q(uid, namespace, name)
+            join ipam.claim_detail d on d.claim_uid = q.uid and d.sticky_key <> ''
+        ) known cross join lateral ipam.shared_keys(known.uids, known.namespaces, known.names, known.keys) n;
         return query select * from ipam.grant_leases(
             p, queue.uids, queue.generations, queue.namespaces, queue.names, queue.counts, queue.actors,
             ipam.take_for(p, queue.uids, queue.namespaces, queue.names, queue.counts));
@@ -292,11 +298,13 @@ create or replace function ipam.lock_pool_name(pool_namespace text, pool_name te
 $$;
 
 create or replace function ipam.remember_details(
-    uids uuid[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities int[]
+    uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[],
+    priorities int[]
 ) returns void language sql as $$
-    insert into ipam.claim_detail (claim_uid, hostname, assigned_to, description, sticky_key, priority)
-    select * from unnest(uids, hostnames, assigned, descriptions, sticky_keys, priorities)
-        u(uid, hostname, assigned, description, sticky_key, priority)
+    insert into ipam.claim_detail (claim_uid, namespace, hostname, assigned_to, description, sticky_key, priority)
+    select u.uid, u.namespace, u.hostname, u.assigned, u.description, coalesce(u.sticky_key, ''), coalesce(u.priority, 0)
+    from unnest(uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities)
+        u(uid, namespace, hostname, assigned, description, sticky_key, priority)
     where u.hostname is not null
     on conflict (claim_uid) do update set
         hostname = excluded.hostname, assigned_to = excluded.assigned_to, description = excluded.description,
@@ -311,12 +319,25 @@ create or replace function ipam.shared_keys(uids uuid[], namespaces text[], name
             with ordinality u(uid, namespace, name, key, k) where u.key <> '')
     select n.* from asked a cross join lateral (
         select l.name from ipam.claim_detail d join ipam.lease l on l.claim_uid = d.claim_uid and l.released_at is null
-        where d.sticky_key = a.key and d.claim_uid <> a.uid and l.namespace = a.namespace
+        where d.namespace = a.namespace and d.sticky_key = a.key and d.claim_uid <> a.uid
         union all
         select b.name from asked b where b.key = a.key and b.namespace = a.namespace and b.k < a.k
         limit 1) other
     cross join lateral ipam.noted(a.uid, jsonb_build_object('sharedKey', other.name)) n
 $$;
+
+-- Take an address that cools, if it cools from this very identity.
+create or replace function ipam.carve_own(p ipam.pool, uid uuid, its_namespace text, its_name text, wish inet)
+    returns boolean language plpgsql set plan_cache_mode = force_generic_plan as $$
+begin
+    delete from ipam.lease l using ipam.memory m
+    where l.pool_id = p.id and l.addr = wish and l.released_at is not null
+        and m.namespace = its_namespace and m.pool_namespace = p.namespace and m.pool_name = p.name
+        and m.key = coalesce(
+            (select d.sticky_key from ipam.claim_detail d where d.claim_uid = uid and d.sticky_key <> ''), its_name)
+        and m.addr = wish and m.generation = l.generation;
+    return found;
+end $$;
 
 -- Addresses for claims in their order, counts[k] for claim k (of all, or of the `chosen` only): first what its identity had last, where that is free or
 -- cools from this very identity, then as the pool chooses. Null, and nothing taken, when there are too few.
@@ -403,11 +424,9 @@ declare
 begin
     select * into p from ipam.pool q where q.namespace = pool_namespace and q.name = pool_name for no key update;
     if hostnames is not null then
-        perform ipam.remember_details(uids, hostnames, assigned, descriptions, sticky_keys, priorities);
+        perform ipam.remember_details(
+            uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities);
         return query select * from ipam.shared_keys(uids, namespaces, names, sticky_keys);
-    end if;
-    if leases is not null then
-        perform ipam.ask_terms(p, uids, spec_generations, leases, renewals);
     end if;
     -- The common case: one new claim for one address, nobody in front, nothing to sweep.
     if cardinality(uids) = 1 and counts[1] = 1 and wishes is null and p.strategy = 'FirstFree'
@@ -448,6 +467,9 @@ begin
     -- A claim waits in one queue: its places in others go first, so that whoever serves those has done it or will not.
     delete from ipam.waiting w
     where w.claim_uid = any(uids) and (w.pool_namespace, w.pool_name) <> (allocate.pool_namespace, allocate.pool_name);
+    if leases is not null then
+        perform ipam.ask_terms(uids, spec_generations, leases, renewals);
+    end if;
     -- Who is answered already.
     return query select * from ipam.held(uids);
     get diagnostics n = row_count;
@@ -495,7 +517,7 @@ begin
     -- Nobody waits. Named addresses first.
     if wishes is not null and exists (select from unnest(wishes) w where w is not null) then
         for k in select i from generate_subscripts(uids, 1) i where wishes[i] is not null order by i loop
-            if ipam.carve(p.id, wishes[k]) then
+            if ipam.carve(p.id, wishes[k]) or ipam.carve_own(p, uids[k], namespaces[k], names[k], wishes[k]) then
                 lucky := lucky || k;
                 addrs := addrs || wishes[k];
             else
@@ -630,7 +652,8 @@ begin
             select min(head.count) count from (
                 select w.count from ipam.waiting w
                 where w.pool_namespace = q.namespace and w.pool_name = q.name and w.wanted is null and w.count <= q.size
-                order by w.priority desc, w.seq limit 100) head) small
+                order by w.priority desc, w.seq limit 100) head
+            having min(head.count) is not null) small
         where q.id = any(queues) and not q.paused and not q.retiring and small.count <= ipam.available(q, small.count);
     end if;
 end $$;
