@@ -293,9 +293,14 @@ class Writes:
 
     @classmethod
     async def begin(cls, api: Api) -> "Writes":
-        """Count from now on."""
+        """Count from now on: from when nothing is under way that was written before."""
         self = cls(api)
-        self._before = await self._read()
+
+        async def still() -> bool:
+            before, self._before = self._before, await self._read()
+            return before == self._before
+
+        await eventually(still, "what was written is counted")
         return self
 
     async def now(self) -> dict[str, int]:

@@ -1,12 +1,14 @@
 """Claims that come again, and the addresses that they had."""
 
 from datetime import timedelta
+from ipaddress import ip_address
 
 import pytest
 
+from ipam_operator.domain.answers import Served
 from ipam_operator.domain.model import PoolRequest, Strategy
 from ipam_operator.domain.outcome import Granted, Reason
-from tests.support.store import Store, claim, claims, granted, only, texts
+from tests.support.store import Store, claim, claims, granted, only, pool, texts
 
 HOUR = 3600.0
 
@@ -167,6 +169,20 @@ async def test_a_named_address_comes_back_while_it_cools(database_url: str) -> N
         await store.release(stranger)
         assert texts(await store.allocate(of, [claim(of, name="mine", wanted="10.0.0.80")])) == ["10.0.0.80"]
         assert await store.untiled() == []
+
+
+async def test_what_claims_show_is_kept_for_them_until_their_pool_is_there(database_url: str) -> None:
+    """In a store that has lost all, claims before their pool do not queue: with it they have what they show."""
+    async with Store(database_url) as store:
+        parent = await store.network("10.0.0.0/24")
+        missing = pool(parent)
+        mine = claim(missing)
+        asked = [(mine, [ip_address("10.0.0.9")])]
+        assert only(await store.claims.adopt(missing.identity.ref, asked)).reason is Reason.POOL_NOT_FOUND
+        assert await store.waiting(missing) == []
+        of = await store.pool(parent, name=missing.identity.ref.name)
+        assert await store.claims.serve(of.identity.ref) == Served(())
+        assert texts(await store.claims.adopt(of.identity.ref, asked)) == ["10.0.0.9"]
 
 
 async def test_memory_ends(database_url: str) -> None:

@@ -298,7 +298,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function address_space_id(space_namespace text, space_vrf text) 
 --     returns integer language plpgsql body de4c2e0ac392b3bb38f13efe3c593b99
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body b7348c10451ead20d60249b85d1c44e6
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 88deb945b8f879029533570d01b4fe62
 -- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 76612d3a5b3921a9e4c065caa2deaee1
 -- function ask_terms(uids uuid[], spec_generations bigint[], leases interval[], renewals timestamp with time zone[]) 
@@ -350,9 +350,11 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function next_due(p pool) 
 --     returns SETOF answer language sql stable body 657be0a322eb6ba533b6e87dcbdb32a9
 -- function not_found(its_namespace text, its_name text, uids uuid[]) 
---     returns SETOF answer language sql stable body d0761d073eb9d686dcf13660e06ed095
+--     returns SETOF answer language sql stable body 5da76ffd16d3f841bb5540254807c232
 -- function noted(uid uuid, info jsonb) 
 --     returns answer language sql immutable body 61d828b7334e31bb9c0df648a0e4eafd
+-- function out_of_service(its_namespace text, its_name text) 
+--     returns jsonb language sql stable body 43975227e5743b8257ad8816827acea6
 -- function overlapping(space integer, parent integer, asked_lo inet[], asked_hi inet[], own uuid) 
 --     returns TABLE(kind text, namespace text, name text, lo inet, hi inet) language sql stable body 79b42ff072576745204130a013441116
 -- function park(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[]) 

@@ -279,17 +279,21 @@ begin
     return query select * from ipam.not_found(pool_namespace, pool_name, uids);
 end $$;
 
+-- Why a pool is not in service; null: there is none, and nobody asked for one.
+create or replace function ipam.out_of_service(its_namespace text, its_name text) returns jsonb language sql stable as $$
+    select jsonb_build_object('retiring', true) from ipam.pool q where q.namespace = its_namespace and q.name = its_name
+    union all
+    select jsonb_build_object('reason', r.reason, 'message', r.message) from ipam.refusal r
+    where r.kind = 'pool' and r.namespace = its_namespace and r.name = its_name
+    limit 1
+$$;
+
 -- Why the pool that these claims wait for is not in service.
 create or replace function ipam.not_found(its_namespace text, its_name text, uids uuid[])
     returns setof ipam.answer language sql stable as $$
     select w.claim_uid, 'NotFound', null::inet[], null::bigint, null::timestamptz, w.namespace, w.name, w.generation,
         null::int, null::int, null::inet, null::inet[],
-        (select jsonb_build_object('retiring', true) from ipam.pool q
-         where q.namespace = its_namespace and q.name = its_name
-         union all
-         select jsonb_build_object('reason', r.reason, 'message', r.message) from ipam.refusal r
-         where r.kind = 'pool' and r.namespace = its_namespace and r.name = its_name
-         limit 1)
+        ipam.out_of_service(its_namespace, its_name)
     from ipam.waiting w where w.claim_uid = any(uids)
 $$;
 
@@ -672,6 +676,14 @@ declare
 begin
     select * into p from ipam.pool q where q.namespace = pool_namespace and q.name = pool_name for no key update;
     if p.id is null or p.retiring then
+        -- Not into the queue, which would give them others: they are adopted when the pool is there (resync).
+        return query
+        select u.uid, 'NotFound', null::inet[], null::bigint, null::timestamptz, u.namespace, u.name, u.generation,
+            null::int, null::int, null::inet, null::inet[], ipam.out_of_service(pool_namespace, pool_name)
+        from unnest(uids, spec_generations, namespaces, names) u(uid, generation, namespace, name)
+        where not exists (select from ipam.lease l where l.claim_uid = u.uid and l.released_at is null)
+            and not exists (select from ipam.tombstone t where t.claim_uid = u.uid)
+            and not exists (select from ipam.term t where t.claim_uid = u.uid and t.expired_at is not null);
         return;
     end if;
     for k in select generate_subscripts(uids, 1) loop
