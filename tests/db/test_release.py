@@ -151,8 +151,8 @@ async def test_adopt_takes_nothing_from_outside(database_url: str, shown: str) -
         assert await store.held() == {}
 
 
-async def test_adopt_leaves_deleted_claims_and_absent_pools_alone(database_url: str) -> None:
-    """Neither a deleted claim nor a pool out of service gives an answer."""
+async def test_adopt_gives_deleted_claims_and_absent_pools_nothing(database_url: str) -> None:
+    """A deleted claim has no answer; one whose pool is out of service is told so, and holds nothing."""
     async with Store(database_url) as store:
         of = await store.pool("10.0.0.0/28")
         gone = claim(of)
@@ -160,7 +160,8 @@ async def test_adopt_leaves_deleted_claims_and_absent_pools_alone(database_url: 
         absent = pool(network("10.1.0.0/28"))
         shown = [ip_address("10.0.0.5")]
         assert (await store.claims.adopt(of.identity.ref, [(gone, shown)])).outcomes == ()
-        assert (await store.claims.adopt(absent.identity.ref, [(claim(absent), shown)])).outcomes == ()
+        told = only(await store.claims.adopt(absent.identity.ref, [(claim(absent), shown)]))
+        assert told.reason is Reason.POOL_NOT_FOUND
         assert await store.held() == {}
 
 
