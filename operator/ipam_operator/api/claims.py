@@ -51,7 +51,6 @@ class IPClaimSpec(Document):
     assigned_to: Line200 | None = Field(
         default=None, description="Who or what uses the address: customer 4711, rack B7."
     )
-
     sticky_key: Line200 | None = Field(
         default=None,
         description=(
@@ -59,7 +58,6 @@ class IPClaimSpec(Document):
             " the addresses that the last one of this key had, if they are still free. Absent: the claim's name."
         ),
     )
-
     priority: Annotated[int, Field(ge=0, le=100)] | None = Field(
         default=None,
         description="In the queue of a full pool, 0 to 100, higher first; absent: 0. Among equals who came first.",

@@ -206,8 +206,7 @@ class ClaimReconciler:
             self._inbox.done(item.uid)
             return
         if isinstance(outcome, Refused):
-            if outcome.reason is not Reason.EXPIRED_ALLOCATION:
-                document = _keep_grant(item, document)
+            document = _keep_grant(item, document, outcome.reason)
             if item.status.get("reason") != outcome.reason:
                 self._announce(item.target, outcome, group=str(_pool_of(item)))
         if status.same(item.status, document):
@@ -289,8 +288,10 @@ def _actor(item: Item) -> str:
     return str(annotations.get(CHANGED_BY) or annotations.get(REQUESTED_BY) or "unknown")
 
 
-def _keep_grant(item: Item, document: dict[str, Any]) -> dict[str, Any]:
-    """A refused edit changes nothing: what the claim holds stays in its status."""
+def _keep_grant(item: Item, document: dict[str, Any], reason: Reason) -> dict[str, Any]:
+    """A refused edit changes nothing: what the claim holds stays in its status; an expired one holds nothing."""
+    if reason is Reason.EXPIRED_ALLOCATION:
+        return document
     kept = ("address", "addressIPv6", "addresses", "blocks", "pool", "leaseGeneration", "allocatedAt", "expiresAt")
     return {**{name: item.status[name] for name in kept if name in item.status}, **document}
 

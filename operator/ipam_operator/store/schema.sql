@@ -261,7 +261,7 @@ create table term (
 comment on table term is 'Claims that hold for a while only; those without a row hold until they are deleted.';
 CREATE INDEX term_expiry ON ipam.term USING btree (expires_at) WHERE (expires_at IS NOT NULL);
 comment on column term.lease is 'As the claim asks; null: as the pool has it.';
-comment on column term.renewed_at is 'spec.renewedAt that was acted upon: only a later one is news.';
+comment on column term.renewed_at is 'spec.renewedAt that was acted upon: any other one is a renewal.';
 comment on column term.since is 'When the term began, by this database''s clock; null: nothing is held.';
 
 create table tombstone (

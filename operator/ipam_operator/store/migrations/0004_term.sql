@@ -18,7 +18,7 @@ create table term (
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 comment on table term is 'Claims that hold for a while only; those without a row hold until they are deleted.';
 comment on column term.lease is 'As the claim asks; null: as the pool has it.';
-comment on column term.renewed_at is 'spec.renewedAt that was acted upon: only a later one is news.';
+comment on column term.renewed_at is 'spec.renewedAt that was acted upon: any other one is a renewal.';
 comment on column term.since is 'When the term began, by this database''s clock; null: nothing is held.';
 create index term_expiry on term (expires_at) where expires_at is not null;
 
