@@ -124,7 +124,7 @@ async def given(store: Store, cidr: str, number: int) -> list[Address]:
         "exclude": [f"{cidr.split('/', maxsplit=1)[0]}-::fffe:ffff:ffff"],
         "coolDown": "0s",
     }
-    of = v1alpha1.pool_request(identity(), spec)
+    of = v1alpha1.pool_request(identity(), spec, {})
     if not isinstance(of, PoolRequest) or not isinstance(await store.pools.apply(of), Accepted):
         return []
     served = await store.allocate(of, claims(of, number))

@@ -99,13 +99,13 @@ def test_pool_in_full() -> None:
         default_lease=timedelta(days=1),
         max_lease=timedelta(days=30),
     )
-    assert expected == v1alpha1.pool_request(ME, FULL_POOL)
+    assert expected == v1alpha1.pool_request(ME, FULL_POOL, {})
 
 
 def test_pool_at_least() -> None:
     """What is left out has the schema's defaults."""
     expected = PoolRequest(ME, ObjectRef("tenant", "net"), "Dynamic")
-    assert expected == v1alpha1.pool_request(ME, {"networkRef": {"name": "net"}})
+    assert expected == v1alpha1.pool_request(ME, {"networkRef": {"name": "net"}}, {})
 
 
 def test_claim_in_full() -> None:
@@ -131,7 +131,7 @@ def test_an_edited_claim_may_have_lost_details_and_lease() -> None:
 
 def test_null_is_absent_and_unknown_is_ignored() -> None:
     """What the API server prunes has no meaning to us either."""
-    spec = {"poolRef": {"name": "pool", "namespace": "other"}, "address": None, "colour": "blue"}
+    spec = {"poolRef": {"name": "pool", "nameSpace": "other"}, "address": None, "colour": "blue"}
     expected = ClaimRequest(ME, ObjectRef("tenant", "pool"), actor="bob")
     assert expected == v1alpha1.claim_request(ME, spec, actor="bob")
 
@@ -168,7 +168,7 @@ def test_gateway_outside_is_a_conflict(cidr: str, gateway: str) -> None:
 def test_message_is_bounded() -> None:
     """A message names the first few fields, with their paths, and how many more there are."""
     bad = {"networkRef": {"name": "net"}, "ranges": ["x"] * 64, "paused": "no"}
-    refused = v1alpha1.pool_request(ME, bad)
+    refused = v1alpha1.pool_request(ME, bad, {})
     assert isinstance(refused, Refused)
     assert refused.message.startswith("spec.ranges[0]: 'x' must be an IP address")
     assert refused.message.endswith("; and 62 more")
@@ -204,7 +204,7 @@ def test_network_never_raises(field: str, value: Any) -> None:
 @given(st.sampled_from(sorted(FULL_POOL)), JSON)
 def test_pool_never_raises(field: str, value: Any) -> None:
     """Any JSON in any field of a pool is a request or a refusal."""
-    found = v1alpha1.pool_request(ME, {**FULL_POOL, field: value})
+    found = v1alpha1.pool_request(ME, {**FULL_POOL, field: value}, {})
     assert isinstance(found, PoolRequest) or "must" in found.message
 
 

@@ -61,7 +61,7 @@ def judge(kind: str, spec: dict[str, Any]) -> NetworkRequest | PoolRequest | Cla
         case "IPNetwork":
             return v1alpha1.network_request(IDENTITY, spec)
         case "IPPool":
-            return v1alpha1.pool_request(IDENTITY, spec)
+            return v1alpha1.pool_request(IDENTITY, spec, {})
         case "IPClaim":
             return v1alpha1.claim_request(IDENTITY, spec, actor="alice")
         case _:

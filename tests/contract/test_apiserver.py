@@ -52,5 +52,6 @@ def test_defaults_are_filled_in(server: Server) -> None:
         "strategy": "FirstFree",
         "coolDown": "5m",
         "paused": False,
+        "priority": 0,
     }
     assert claim["spec"] == {"poolRef": {"name": "p"}, "count": 1}

@@ -25,6 +25,7 @@ from ipam_operator.domain.model import (
     ObjectRef,
     PoolRequest,
     Release,
+    Selector,
     Strategy,
     Term,
 )
@@ -88,8 +89,9 @@ def pool(
     paused: bool = False,
     default_lease: timedelta | None = None,
     max_lease: timedelta | None = None,
+    **facts: Any,
 ) -> PoolRequest:
-    """An IPPool as asked for; `cool_down` in seconds."""
+    """An IPPool as asked for; `cool_down` in seconds; `facts` are further fields of the request."""
     return PoolRequest(
         identity(name, namespace=of.identity.ref.namespace),
         of.identity.ref,
@@ -101,12 +103,14 @@ def pool(
         paused,
         default_lease,
         max_lease,
+        **facts,
     )
 
 
 def claim(
-    of: PoolRequest,
+    of: PoolRequest | Selector,
     *,
+    namespace: str | None = None,
     count: int = 1,
     wanted: str | None = None,
     detail: ClaimDetail | None = None,
@@ -116,18 +120,27 @@ def claim(
     priority: int = 0,
     term: Term | None = None,
 ) -> ClaimRequest:
-    """An IPClaim as asked for; `key` is its sticky key."""
+    """An IPClaim as asked for; `key` is its sticky key; of the pool's namespace, or of the selector's tenant."""
     if key or priority:
         detail = replace(detail or ClaimDetail(), sticky_key=key, priority=priority)
-    who = identity(name, namespace=of.identity.ref.namespace, uid=uid)
-    return ClaimRequest(
-        who, of.identity.ref, count, None if wanted is None else ip_address(wanted), detail, "tester", term
-    )
+    selector = of if isinstance(of, Selector) else None
+    place, own = (of.place, of.tenant) if isinstance(of, Selector) else (of.identity.ref, of.identity.ref.namespace)
+    who = identity(name, namespace=namespace or own, uid=uid)
+    wish = None if wanted is None else ip_address(wanted)
+    return ClaimRequest(who, place, count, wish, detail, "tester", term, selector)
 
 
-def claims(of: PoolRequest, number: int, *, count: int = 1) -> list[ClaimRequest]:
+def claims(
+    of: PoolRequest | Selector, number: int, *, count: int = 1, namespace: str | None = None
+) -> list[ClaimRequest]:
     """That many claims for `count` addresses each."""
-    return [claim(of, count=count) for _ in range(number)]
+    return [claim(of, count=count, namespace=namespace) for _ in range(number)]
+
+
+def selector(*, namespace: str = NAMESPACE, tenant: str | None = None, **meaning: Any) -> Selector:
+    """Pools of `namespace` for claims of `tenant`, by default of the same; labels by name, in a dict."""
+    labels = tuple(sorted(meaning.pop("labels", {}).items()))
+    return Selector(namespace, tenant or namespace, labels, **meaning)
 
 
 def granted(served: Served) -> dict[UUID, tuple[Address, ...]]:
@@ -215,13 +228,19 @@ class Store:
         """Apply an edit of the pool."""
         return await self.pools.apply(replace(request, **facts))
 
-    async def allocate(self, of: PoolRequest, asked: Sequence[ClaimRequest]) -> Served:
+    async def allocate(self, of: PoolRequest | Selector, asked: Sequence[ClaimRequest]) -> Served:
         """Answer these claims in one batch."""
-        return await self.claims.allocate(of.identity.ref, asked)
+        return await self.claims.allocate(of.place if isinstance(of, Selector) else of.identity.ref, asked)
 
-    async def take(self, of: PoolRequest, number: int, *, count: int = 1) -> list[ClaimRequest]:
+    async def ask(self, *asked: ClaimRequest) -> Served:
+        """Answer these claims of one place in one batch."""
+        return await self.claims.allocate(asked[0].pool, asked)
+
+    async def take(
+        self, of: PoolRequest | Selector, number: int, *, count: int = 1, namespace: str | None = None
+    ) -> list[ClaimRequest]:
         """New claims, all of which are granted."""
-        asked = claims(of, number, count=count)
+        asked = claims(of, number, count=count, namespace=namespace)
         served = await self.allocate(of, asked)
         assert len(granted(served)) == number, served
         return asked
@@ -247,6 +266,10 @@ class Store:
             "update ipam.term set expires_at = now() - interval '1 second' where claim_uid = any($1::uuid[])",
             [one.identity.uid for one in over],
         )
+
+    async def tenants(self, *, whole: bool = False, **labels: dict[str, str] | None) -> list[ObjectRef]:
+        """Namespaces get these labels, or are gone."""
+        return await self.parents.put_tenants(labels, whole=whole)
 
     async def sweep(self, *of: PoolRequest) -> int:
         """Return cooled addresses."""

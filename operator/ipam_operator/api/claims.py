@@ -6,15 +6,55 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from ipam_operator.api.base import Document, rules
-from ipam_operator.api.fields import Hostname, IPAddress, LeaseDuration, Line200, ObjectName, Prose, Renewal
+from ipam_operator.api.fields import (
+    LABELS_LIMIT,
+    Hostname,
+    IPAddress,
+    LabelValue,
+    LeaseDuration,
+    Line200,
+    ObjectName,
+    Prose,
+    Renewal,
+    misnamed,
+)
+from ipam_operator.api.pools import PoolType
 from ipam_operator.api.status import ADDRESSES_LIMIT, NEVER_ANSWERED, IPClaimStatus
-from ipam_operator.domain.model import ClaimDetail, ClaimRequest, Identity, ObjectRef, Term
+from ipam_operator.domain.model import ClaimDetail, ClaimRequest, Identity, ObjectRef, Selector, Term
+from ipam_operator.domain.outcome import Reason, Refused
+
+_ONE_OF = "must be set, or else poolSelector or networkRef, and not two of them"
+_ELSEWHERE = (
+    " Absent: the claim's own. Pools of another namespace serve the claim if their spec.allowedNamespaces allow it."
+)
 
 
 class PoolRef(Document):
-    """An IPPool of the same namespace."""
+    """An IPPool by name."""
 
     name: ObjectName = Field(description="Name of the IPPool. It may be made later: the claim waits for it.")
+    namespace: ObjectName | None = Field(default=None, description="Namespace of the IPPool." + _ELSEWHERE)
+
+
+class PoolSelector(Document):
+    """IPPools by what they are."""
+
+    match_labels: dict[str, LabelValue] = Field(
+        default_factory=dict,
+        max_length=LABELS_LIMIT,
+        description="Labels that the IPPool has, all of them, at most 8: {tier: front}. Absent: whatever it has.",
+    )
+    type: PoolType | None = Field(default=None, description="The IPPool's spec.type. Absent: any.")
+    namespace: ObjectName | None = Field(default=None, description="Namespace of the IPPools." + _ELSEWHERE)
+
+
+class NetworkRef(Document):
+    """The IPPools of an IPNetwork."""
+
+    name: ObjectName = Field(description="Name of the IPNetwork. It may be made later: the claim waits for it.")
+    namespace: ObjectName | None = Field(
+        default=None, description="Namespace of the IPNetwork and its pools." + _ELSEWHERE
+    )
 
 
 class IPClaimSpec(Document):
@@ -26,11 +66,32 @@ class IPClaimSpec(Document):
                 "rule": "!has(self.address) || self.count == 1",
                 "fieldPath": ".count",
                 "message": "must be 1 when spec.address names the one address",
-            }
+            },
+            {
+                "rule": (
+                    "has(self.poolRef) ? !has(self.poolSelector) && !has(self.networkRef)"
+                    " : has(self.poolSelector) != has(self.networkRef)"
+                ),
+                "fieldPath": ".poolRef",
+                "message": _ONE_OF,
+            },
         )
     )
 
-    pool_ref: PoolRef = Field(description="The pool to take addresses from.")
+    pool_ref: PoolRef | None = Field(
+        default=None,
+        description="The pool to take addresses from. Exactly one of poolRef, poolSelector and networkRef is set.",
+    )
+    pool_selector: PoolSelector | None = Field(
+        default=None,
+        description=(
+            "Which pools to take addresses from: IPv4 pools of these labels and this type. The one of the highest"
+            " spec.priority comes first, and the next when that is full. Among equals none is chosen."
+        ),
+    )
+    network_ref: NetworkRef | None = Field(
+        default=None, description="The network to take addresses from: its pools, by the same rule as poolSelector."
+    )
     count: int = Field(
         default=1,
         ge=1,
@@ -83,8 +144,17 @@ class IPClaimSpec(Document):
             raise PydanticCustomError("count", "must be 1 when spec.address names the one address", {"field": "count"})
         return self
 
-    def to_domain(self, identity: Identity, *, actor: str) -> ClaimRequest:
-        """The request. Whatever the shape lets pass is for the store to judge."""
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if sum(one is not None for one in (self.pool_ref, self.pool_selector, self.network_ref)) != 1:
+            raise PydanticCustomError("place", _ONE_OF, {"field": "poolRef"})
+        return self
+
+    def to_domain(self, identity: Identity, *, actor: str) -> ClaimRequest | Refused:
+        """The request, or what to change. Whatever else the shape lets pass is for the store to judge."""
+        selected = self.pool_selector.match_labels if self.pool_selector is not None else ()
+        if words := misnamed("spec.poolSelector.matchLabels", selected):
+            return Refused(identity, Reason.INVALID_SPEC, words)
         detail: ClaimDetail | None = ClaimDetail(
             self.hostname or "",
             self.assigned_to or "",
@@ -94,11 +164,29 @@ class IPClaimSpec(Document):
         )
         if detail == ClaimDetail() and identity.generation == 1:
             detail = None  # an edit may have taken details away; a first spec has none to take
-        pool = ObjectRef(identity.ref.namespace, self.pool_ref.name)
         term: Term | None = Term(self.lease, self.renewed_at)
         if term == Term() and identity.generation == 1:
             term = None
-        return ClaimRequest(identity, pool, self.count, self.address, detail, actor, term)
+        own = identity.ref.namespace
+        return ClaimRequest(
+            identity, self.place(own), self.count, self.address, detail, actor, term, self._selector(own)
+        )
+
+    def place(self, own: str) -> ObjectRef:
+        """The pool, or where claims of the selector queue, for a claim of namespace `own`."""
+        if self.pool_ref is not None:
+            return ObjectRef(self.pool_ref.namespace or own, self.pool_ref.name)
+        selector = self._selector(own)
+        return ObjectRef(own, "") if selector is None else selector.place
+
+    def _selector(self, own: str) -> Selector | None:
+        if self.pool_ref is not None:
+            return None
+        if self.network_ref is not None:
+            return Selector(self.network_ref.namespace or own, own, network=self.network_ref.name)
+        wanted = self.pool_selector or PoolSelector()
+        # An address of either family is an IPAddress to the claim: until it can say which, it means IPv4.
+        return Selector(wanted.namespace or own, own, tuple(sorted(wanted.match_labels.items())), wanted.type, family=4)
 
 
 class IPClaim(Document):
@@ -113,21 +201,29 @@ class IPClaim(Document):
             {
                 "rule": (
                     "!has(oldSelf.status) || !has(oldSelf.status.address)"
-                    " || self.spec.poolRef.name == oldSelf.spec.poolRef.name && self.spec.count == oldSelf.spec.count"
-                    " && has(self.spec.address) == has(oldSelf.spec.address)"
+                    " || has(self.spec.poolRef) == has(oldSelf.spec.poolRef)"
+                    " && (!has(self.spec.poolRef) || self.spec.poolRef == oldSelf.spec.poolRef)"
+                    " && has(self.spec.poolSelector) == has(oldSelf.spec.poolSelector)"
+                    " && (!has(self.spec.poolSelector) || self.spec.poolSelector == oldSelf.spec.poolSelector)"
+                    " && has(self.spec.networkRef) == has(oldSelf.spec.networkRef)"
+                    " && (!has(self.spec.networkRef) || self.spec.networkRef == oldSelf.spec.networkRef)"
+                    " && self.spec.count == oldSelf.spec.count && has(self.spec.address) == has(oldSelf.spec.address)"
                     " && (!has(self.spec.address) || self.spec.address == oldSelf.spec.address)"
                 ),
                 "fieldPath": ".spec",
                 "message": (
-                    "poolRef, count and address must stay as they are once the claim has its addresses:"
-                    " make another claim instead"
+                    "poolRef, poolSelector, networkRef, count and address must stay as they are once the claim has its"
+                    " addresses: make another claim instead"
                 ),
             }
         )
     )
 
     spec: IPClaimSpec = Field(
-        description="What is wanted. poolRef, count and address are immutable once the claim has its addresses."
+        description=(
+            "What is wanted. poolRef, poolSelector, networkRef, count and address are immutable once the claim has its"
+            " addresses."
+        )
     )
     status: IPClaimStatus | None = Field(
         default=None,

@@ -29,11 +29,12 @@ HEADER: Final = "# Generated from the models in ipam_operator/api by `make crds`
 _KEPT: Final = frozenset(
     {
         "type", "format", "description", "default", "enum", "pattern", "properties", "required", "items",
-        "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems",
+        "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "maxProperties",
         "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-validations",
     }
 )  # fmt: skip
-_DROPPED: Final = frozenset({"title", "additionalProperties", "$defs"})
+_DROPPED: Final = frozenset({"title", "additionalProperties", "propertyNames", "$defs"})
+"""`propertyNames` has no place in a structural schema: names of labels are judged when the object is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ KINDS: Final = (
         "ipc",
         (
             ("Address", "string", ".status.address"),
-            ("Pool", "string", ".spec.poolRef.name"),
+            ("Pool", "string", ".status.pool"),
             _READY,
             _REASON,
             _AGE,
@@ -166,6 +167,8 @@ def _structural(node: Mapping[str, Any], definitions: Mapping[str, Json]) -> Jso
         result["description"] = re.sub(r"(?<!\n)\n(?!\n)", " ", result["description"])
     if "properties" in result:
         result["properties"] = {name: _structural(child, definitions) for name, child in result["properties"].items()}
+    if isinstance(values := node.get("additionalProperties"), Mapping):
+        result["additionalProperties"] = _structural(values, definitions)
     if "items" in result:
         result["items"] = _structural(result["items"], definitions)
     return result

@@ -5,7 +5,7 @@ message asks `isCIDR` or `isIP` first; `+` on strings exceeds the cost budget, `
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, TypeVar
 
@@ -192,6 +192,23 @@ VRF = Annotated[str, _VRF[0], _VRF[1]]
 
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
 """The name of an object of ours. Anything else would wait for ever for an object that cannot be made."""
+
+LABELS_LIMIT: Final = 8
+_LABEL_NAME_LIMIT: Final = 317
+_LABEL_NAME: Final = "([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?"
+LabelKey = Annotated[str, Field(min_length=1, max_length=_LABEL_NAME_LIMIT, pattern=f"^{_LABEL_NAME}$")]
+"""The name of a label, as Kubernetes has it: its prefix up to 253 characters, itself up to 63."""
+LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$")]
+
+
+def misnamed(field: str, labels: Iterable[str]) -> str:
+    """What to change when a key is no name of a label, for which a structural schema has no words; else ''."""
+    for name in labels:
+        if len(name) > _LABEL_NAME_LIMIT or re.fullmatch(_LABEL_NAME, name) is None:
+            return (
+                f"{field}: {name[:_LABEL_NAME_LIMIT]!r} must be the name of a label, such as tier or example.com/tier"
+            )
+    return ""
 
 
 def _line(limit: int) -> Any:

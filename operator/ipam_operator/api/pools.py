@@ -1,26 +1,101 @@
 """IPPool: the part of a network that claims are served from, and how."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from ipam_operator.api.base import Document, rules
-from ipam_operator.api.fields import Duration, LeaseDuration, ObjectName, parse_duration
+from ipam_operator.api.fields import (
+    LABELS_LIMIT,
+    MAX_INTEGER,
+    Duration,
+    LabelKey,
+    LabelValue,
+    LeaseDuration,
+    ObjectName,
+    misnamed,
+    parse_duration,
+)
 from ipam_operator.api.ranges import Ranges, to_ranges
-from ipam_operator.api.status import NEVER_ANSWERED, IPPoolStatus
-from ipam_operator.domain.model import Identity, ObjectRef, PoolRequest, Strategy
+from ipam_operator.api.status import ATOMIC, NEVER_ANSWERED, IPPoolStatus
+from ipam_operator.domain.model import Consent, Identity, ObjectRef, PoolRequest, Strategy
 from ipam_operator.domain.outcome import Reason, Refused
 from ipam_operator.net.ranges import Range
 
 PoolType = Literal["Dynamic", "DHCP", "Static", "VIP", "NAT", "Loopback", "PointToPoint"]
 StrategyName = Literal["FirstFree", "Random", "LeastRecentlyUsed"]
+_SELECTOR_WORDS = "must be set when from is Selector, and only then"
 
 
 class NetworkRef(Document):
     """An IPNetwork of the same namespace."""
 
     name: ObjectName = Field(description="Name of the IPNetwork. It may be made later: the pool waits for it.")
+
+
+class LabelRequirement(Document):
+    """One requirement of a label selector (metav1.LabelSelectorRequirement)."""
+
+    key: LabelKey = Field(description="Name of the label.")
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(
+        description="In: its value is one of values. NotIn: it is none, or there is no such label."
+    )
+    values: list[LabelValue] = Field(
+        default_factory=list, max_length=16, description="For In and NotIn, at most 16.", json_schema_extra=ATOMIC
+    )
+
+
+class LabelSelector(Document):
+    """Labels that an object has (metav1.LabelSelector). An empty one selects everything."""
+
+    match_labels: dict[str, LabelValue] = Field(
+        default_factory=dict, max_length=LABELS_LIMIT, description="Labels with these values, all of them, at most 8."
+    )
+    match_expressions: list[LabelRequirement] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Requirements, all of them, at most 8.",
+        json_schema_extra=ATOMIC,
+    )
+
+
+class AllowedNamespaces(Document):
+    """Whose claims the pool serves (as AllowedRoutes of the Gateway API)."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            {
+                "rule": "(self.from == 'Selector') == has(self.selector)",
+                "fieldPath": ".selector",
+                "message": _SELECTOR_WORDS,
+            }
+        )
+    )
+
+    source: Literal["Same", "All", "Selector"] = Field(
+        default="Same",
+        alias="from",
+        description=(
+            "Same: claims of the pool's own namespace only, which are always served. All: of every namespace. Selector:"
+            " of those whose labels the selector selects."
+        ),
+    )
+    selector: LabelSelector | None = Field(
+        default=None, description="Selects Namespaces by their labels; only with from: Selector."
+    )
+
+    @model_validator(mode="after")
+    def _selector_with_its_word(self) -> Self:
+        if (self.source == "Selector") != (self.selector is not None):
+            raise PydanticCustomError("selector", _SELECTOR_WORDS, {"field": "selector"})
+        return self
+
+    def to_domain(self) -> Consent:
+        """The consent."""
+        selector = {} if self.selector is None else self.selector.model_dump(by_alias=True)
+        return Consent(self.source, selector)
 
 
 class IPPoolSpec(Document):
@@ -80,15 +155,36 @@ class IPPoolSpec(Document):
     paused: bool = Field(
         default=False, description="Hand out nothing for now: claims wait, what is held stays held. Default false."
     )
+    priority: Annotated[int, Field(ge=0, le=1000)] = Field(
+        default=0,
+        description=(
+            "Among the pools that a claim's poolSelector or networkRef means, 0 to 1000, higher first; default 0. When"
+            " one is full the next serves. Pools of one priority are not chosen among: such claims are refused."
+        ),
+    )
+    allowed_namespaces: AllowedNamespaces | None = Field(
+        default=None,
+        description=(
+            "Whose claims may take addresses. Absent: those of the pool's own namespace only. Consent that is withdrawn"
+            " ends no lease: what other namespaces hold still is told by the condition NamespacesAllowed."
+        ),
+    )
+    quota_per_namespace: Annotated[int, Field(ge=1, le=MAX_INTEGER)] | None = Field(
+        default=None,
+        description=(
+            "How many addresses the claims of any one namespace may hold at a time. Claims beyond it wait. Absent: as"
+            " many as there are."
+        ),
+    )
 
-    def to_domain(self, identity: Identity) -> PoolRequest | Refused:
-        """The request, or what to change."""
+    def to_domain(self, identity: Identity, labels: Mapping[str, str]) -> PoolRequest | Refused:
+        """The request of a pool with these labels, or what to change."""
         ranges, exclude = to_ranges("ranges", self.ranges), to_ranges("exclude", self.exclude)
         if isinstance(ranges, str):
             return Refused(identity, Reason.INVALID_SPEC, ranges)
         if isinstance(exclude, str):
             return Refused(identity, Reason.INVALID_SPEC, exclude)
-        if words := _two_families(ranges, exclude):
+        if words := _two_families(ranges, exclude) or self._misnamed():
             return Refused(identity, Reason.INVALID_SPEC, words)
         return PoolRequest(
             identity=identity,
@@ -101,7 +197,16 @@ class IPPoolSpec(Document):
             paused=self.paused,
             default_lease=self.default_lease,
             max_lease=self.max_lease,
+            labels=labels,
+            priority=self.priority,
+            allowed=Consent() if self.allowed_namespaces is None else self.allowed_namespaces.to_domain(),
+            quota=self.quota_per_namespace,
         )
+
+    def _misnamed(self) -> str:
+        selector = self.allowed_namespaces.selector if self.allowed_namespaces is not None else None
+        labels = selector.match_labels if selector is not None else ()
+        return misnamed("spec.allowedNamespaces.selector.matchLabels", labels)
 
 
 class IPPool(Document):

@@ -22,6 +22,7 @@ def _map(key: str) -> dict[str, Any]:
 ATOMIC: dict[str, Any] = {"x-kubernetes-list-type": "atomic"}
 
 ObjectName = Annotated[str, Field(max_length=253)]
+PoolName = Annotated[str, Field(max_length=317)]
 Word = Annotated[str, Field(max_length=64)]
 Text = Annotated[str, Field(max_length=1024)]
 
@@ -178,7 +179,9 @@ class Block(Document):
     """What a host needs beside its address to use it; one block for each IP family."""
 
     family: Literal[4, 6] = Field(description="IP version: 4 or 6.")
-    pool: ObjectName | None = Field(default=None, description="Name of the IPPool the addresses came from.")
+    pool: PoolName | None = Field(
+        default=None, description="The IPPool the addresses came from: name, or namespace/name of another namespace."
+    )
     prefix_length: Annotated[int, Field(ge=0, le=128)] | None = Field(
         default=None, description="Prefix length of the network, for the host's interface. Example: 24."
     )
@@ -213,7 +216,9 @@ class IPClaimStatus(Status):
         description="Prefix length, gateway and DNS servers, one entry for each IP family.",
         json_schema_extra=_map("family"),
     )
-    pool: ObjectName | None = Field(default=None, description="Name of the IPPool the addresses came from.")
+    pool: PoolName | None = Field(
+        default=None, description="The IPPool the addresses came from: name, or namespace/name of another namespace."
+    )
     lease_generation: Generation | None = Field(
         default=None,
         description=(

@@ -13,7 +13,7 @@ from ipam_operator.api import base
 from ipam_operator.api.claims import IPClaimSpec
 from ipam_operator.api.networks import GATEWAY_OUTSIDE, IPNetworkSpec
 from ipam_operator.api.pools import IPPoolSpec
-from ipam_operator.domain.model import ClaimRequest, Identity, NetworkRequest, PoolRequest
+from ipam_operator.domain.model import ClaimRequest, Identity, NetworkRequest, ObjectRef, PoolRequest
 from ipam_operator.domain.outcome import Reason, Refused
 
 
@@ -29,12 +29,20 @@ def network_request(identity: Identity, spec: Mapping[str, Any]) -> NetworkReque
         return Refused(identity, reason, base.explain(error))
 
 
-def pool_request(identity: Identity, spec: Mapping[str, Any]) -> PoolRequest | Refused:
-    """An IPPool's spec in our words, or the refusal that its status will show."""
+def pool_request(identity: Identity, spec: Mapping[str, Any], labels: Mapping[str, str]) -> PoolRequest | Refused:
+    """An IPPool's spec and labels in our words, or the refusal that its status will show."""
     try:
-        return IPPoolSpec.model_validate(dict(spec)).to_domain(identity)
+        return IPPoolSpec.model_validate(dict(spec)).to_domain(identity, labels)
     except ValidationError as error:
         return Refused(identity, Reason.INVALID_SPEC, base.explain(error))
+
+
+def claim_place(ref: ObjectRef, spec: Mapping[str, Any]) -> ObjectRef:
+    """The pool that a claim names, or where claims of its selector queue; a name that no object has if it is broken."""
+    try:
+        return IPClaimSpec.model_validate(dict(spec)).place(ref.namespace)
+    except ValidationError:
+        return ObjectRef(ref.namespace, "")
 
 
 def claim_request(identity: Identity, spec: Mapping[str, Any], *, actor: str) -> ClaimRequest | Refused:

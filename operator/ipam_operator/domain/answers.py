@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from ipam_operator.domain.model import Identity, ObjectRef
 from ipam_operator.domain.outcome import Block, ClaimOutcome, Granted, Reason, Refused, Vanished
 from ipam_operator.net.cidr import Address, parse_address
 from ipam_operator.net.ranges import Range, largest_block
+
+_POOLS_SHOWN: Final = 8
 
 
 class AnswerKind(StrEnum):
@@ -26,6 +28,10 @@ class AnswerKind(StrEnum):
     CONFLICT = "Conflict"
     OUTSIDE = "Outside"
     EXPIRED = "Expired"
+    FORBIDDEN = "Forbidden"
+    OVER_QUOTA = "OverQuota"
+    AMBIGUOUS = "Ambiguous"
+    UNMATCHED = "Unmatched"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,8 @@ def outcome(answer: Answer, claim: Identity, pool: ObjectRef, *, count: int = 1)
         case AnswerKind.NEW | AnswerKind.HELD:
             if answer.block is None or answer.allocated_at is None:
                 raise AssertionError("a grant says when and within which prefix")
-            holder = ObjectRef(pool.namespace, str(answer.facts.get("pool", pool.name)))
+            facts = answer.facts
+            holder = ObjectRef(str(facts.get("poolNamespace", pool.namespace)), str(facts.get("pool", pool.name)))
             return Granted(
                 claim,
                 holder,
@@ -80,13 +87,25 @@ def outcome(answer: Answer, claim: Identity, pool: ObjectRef, *, count: int = 1)
         case AnswerKind.VANISHED:
             return Vanished(claim)
         case _:
+            foreign = pool.namespace != claim.ref.namespace
+            if answer.kind is AnswerKind.FORBIDDEN or (foreign and answer.kind is AnswerKind.NOT_FOUND):
+                return Refused(claim, Reason.TENANT_ISOLATION, _isolated(claim, pool))
             reason, message = _refusal(answer, pool, count)
             return Refused(claim, reason, message, answer.queue_position)
 
 
 def _refusal(answer: Answer, pool: ObjectRef, count: int) -> tuple[Reason, str]:
     facts = answer.facts
+    count = int(facts.get("count", count))
+    if "pools" in facts and (said := _selected(answer, count)) is not None:
+        return said
     match answer.kind:
+        case AnswerKind.OVER_QUOTA:
+            return Reason.QUOTA_EXCEEDED, (
+                f"{_addresses(count)} asked; pool {facts.get('pool', pool.name)} gives each namespace at most"
+                f" {facts['quota']} (spec.quotaPerNamespace), of which this one holds {facts['holds']}; the claim waits"
+                " until others of its namespace are released, or the quota is raised"
+            )
         case AnswerKind.EXHAUSTED:
             return Reason.POOL_EXHAUSTED, _exhausted(facts, pool, count)
         case AnswerKind.QUEUED:
@@ -113,6 +132,71 @@ def _refusal(answer: Answer, pool: ObjectRef, count: int) -> tuple[Reason, str]:
             return _not_found(facts, pool)
 
 
+def _selected(answer: Answer, count: int) -> tuple[Reason, str] | None:
+    """Of a claim that says what pools are like; None: it is put as for one that names its pool."""
+    facts = answer.facts
+    match answer.kind:
+        case AnswerKind.EXHAUSTED:
+            return Reason.POOL_EXHAUSTED, (
+                f"{_addresses(count)} asked; {_meant(facts)} have too few: {_each(facts)}; the claim waits for more"
+            )
+        case AnswerKind.QUEUED:
+            return (
+                Reason.QUEUED,
+                f"others go before this one, by priority or arrival, in {_meant(facts)}: {_each(facts)}",
+            )
+        case AnswerKind.PAUSED:
+            return Reason.POOL_PAUSED, f"{_meant(facts)} are paused: {_each(facts)}; the claim waits for one of them"
+        case AnswerKind.AMBIGUOUS:
+            full = f"{_each(facts)}; then " if facts["pools"] else ""
+            return Reason.POOL_AMBIGUOUS, (
+                f"{full}{', '.join(facts['tied'])} are all {_meant(facts)} and have the same spec.priority, and none is"
+                " chosen among equals; give them different priorities, or say in the claim which one it means"
+            )
+        case AnswerKind.UNMATCHED:
+            return Reason.POOL_NOT_FOUND, (
+                f"there are no {_meant(facts)} that are in service and allow claims of this namespace; the claim is"
+                " served as soon as there is one"
+            )
+        case AnswerKind.OUTSIDE:
+            return (
+                Reason.OUTSIDE_POOL,
+                f"{facts['wanted']} is handed out by none of the {_meant(facts)}: {_each(facts)}",
+            )
+        case _:
+            return None
+
+
+def _isolated(claim: Identity, pool: ObjectRef) -> str:
+    """The same for a pool that does not lend and for one that is not there: strangers do not learn which."""
+    return (
+        f"namespace {pool.namespace} has no pool{'' if pool.name.startswith('?') else ' ' + pool.name} that claims of"
+        f" namespace {claim.ref.namespace} may use; its owner can allow them by the pool's spec.allowedNamespaces,"
+        " and the claim is served then"
+    )
+
+
+def _meant(facts: Mapping[str, Any]) -> str:
+    if facts["network"] is not None:
+        return f"pools of network {facts['network']}"
+    labels = ",".join(f"{name}={value}" for name, value in sorted(facts["labels"].items()))
+    kind = f"{facts['type']} " if facts["type"] is not None else ""
+    return f"{kind}pools" + (f" with labels {labels}" if labels else "")
+
+
+def _each(facts: Mapping[str, Any]) -> str:
+    pools = [
+        f"{one['name']} ({'paused' if one['paused'] else str(one['free']) + ' of ' + one['size'] + ' free'})"
+        for one in facts["pools"][:_POOLS_SHOWN]
+    ]
+    more = len(facts["pools"]) - _POOLS_SHOWN
+    return ", ".join(pools) + (f" and {more} more" if more > 0 else "")
+
+
+def _addresses(count: int) -> str:
+    return f"{count} address" + ("es" if count > 1 else "")
+
+
 def _moment(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
 
@@ -137,7 +221,7 @@ def _not_found(facts: Mapping[str, Any], pool: ObjectRef) -> tuple[Reason, str]:
 
 def _exhausted(facts: Mapping[str, Any], pool: ObjectRef, count: int) -> str:
     size, free = int(facts["size"]), int(facts["free"])
-    asked = f"{count} address" + ("es" if count > 1 else "")
+    asked = _addresses(count)
     if count > size:
         return f"{asked} asked, but pool {pool.name} has only {size} in all; ask for fewer, or add ranges to the pool"
     ranges = [Range(parse_address(lo), parse_address(hi)) for lo, hi in zip(facts["lo"], facts["hi"], strict=True)]

@@ -1,6 +1,7 @@
 """Counts of addresses, and what they mean. Pure; numbers that may exceed 2^53 become strings only at the edge."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from ipam_operator.domain.model import ObjectRef
@@ -32,6 +33,8 @@ class PoolCount:
     largest: tuple[Range, ...]
     """The largest free ranges."""
     ranges: tuple[str, ...]
+    unlent: Mapping[str, int] = field(default_factory=dict)
+    """Addresses held by claims of other namespaces without consent; those namespaces that hold most."""
 
     @property
     def allocated(self) -> int:

@@ -1,12 +1,18 @@
 """What users ask for, in our own words: frozen values, already checked for shape."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
+from typing import Any, Final, Self
 from uuid import UUID
 
 from ipam_operator.net.cidr import Address, Network
 from ipam_operator.net.ranges import Range
+
+_PLACE_LIMIT: Final = 400
+"""Characters of a queue's name that stays readable; an index entry of PostgreSQL has room for some 2,700 bytes."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -19,6 +25,16 @@ class ObjectRef:
     def __str__(self) -> str:
         """`namespace/name`, as kubectl users write it."""
         return f"{self.namespace}/{self.name}"
+
+    def seen_from(self, namespace: str) -> str:
+        """The bare name within its namespace, `namespace/name` elsewhere."""
+        return self.name if self.namespace == namespace else str(self)
+
+    @classmethod
+    def read(cls, text: str, namespace: str) -> Self:
+        """What `seen_from(namespace)` wrote."""
+        there, _, name = text.rpartition("/")
+        return cls(there or namespace, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +69,41 @@ class NetworkRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Consent:
+    """Whose claims a pool serves beside those of its own namespace."""
+
+    source: str = "Same"
+    """Same: nobody's. All: everybody's. Selector: those of namespaces whose labels `selector` selects."""
+    selector: Mapping[str, Any] = field(default_factory=dict)
+    """A metav1.LabelSelector."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Which pools a claim may come from, when it does not name one."""
+
+    namespace: str
+    """Of the pools."""
+    tenant: str
+    """The claim's namespace, which they must lend to."""
+    labels: tuple[tuple[str, str], ...] = ()
+    type: str | None = None
+    network: str | None = None
+    family: int | None = None
+    """4 or 6; None: whatever the network has."""
+
+    @property
+    def place(self) -> ObjectRef:
+        """Where claims of this selector queue. The name is none that an object can have."""
+        parts = {"for": self.tenant, "type": self.type, "network": self.network, "family": self.family}
+        known = [f"{name}={value}" for name, value in parts.items() if value is not None]
+        words = " ".join([*known, *(f"{name}:{value}" for name, value in self.labels)])
+        if len(words) > _PLACE_LIMIT:
+            words = sha256(words.encode()).hexdigest()
+        return ObjectRef(self.namespace, f"? {words}")
+
+
+@dataclass(frozen=True, slots=True)
 class PoolRequest:
     """An IPPool as asked for; no `ranges` means the whole network."""
 
@@ -68,6 +119,13 @@ class PoolRequest:
     """Of claims that ask for no lease; None: those hold until they are deleted."""
     max_lease: timedelta | None = None
     """Longer leases are cut to this one; claims without any are not touched."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What claims select it by."""
+    priority: int = 0
+    """Among the pools that a claim's selector means, higher first."""
+    allowed: Consent = Consent()
+    quota: int | None = None
+    """Addresses that claims of one namespace may hold; None: as many as there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +157,14 @@ class ClaimRequest:
 
     identity: Identity
     pool: ObjectRef
+    """Or where claims of its selector queue."""
     count: int = 1
     wanted: Address | None = None
     detail: ClaimDetail | None = None
     actor: str = "unknown"
     """Who asked, as admission recorded it; `unknown` rather than a guess."""
     term: Term | None = None
+    selector: Selector | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,9 @@ class Reason(StrEnum):
     QUEUED = "Queued"
     POOL_PAUSED = "PoolPaused"
     POOL_NOT_FOUND = "PoolNotFound"
+    POOL_AMBIGUOUS = "PoolAmbiguous"
+    TENANT_ISOLATION = "TenantIsolation"
+    QUOTA_EXCEEDED = "QuotaExceeded"
     NETWORK_NOT_FOUND = "NetworkNotFound"
     STORE_UNAVAILABLE = "StoreUnavailable"
     ADDRESS_CONFLICT = "AddressConflict"
@@ -37,6 +40,7 @@ HEALS_BY_ITSELF = frozenset(
         Reason.QUEUED,
         Reason.POOL_PAUSED,
         Reason.POOL_NOT_FOUND,
+        Reason.QUOTA_EXCEEDED,
         Reason.NETWORK_NOT_FOUND,
         Reason.STORE_UNAVAILABLE,
         Reason.IN_USE,

@@ -112,17 +112,30 @@ class ApiServer:
         return reply
 
     async def objects(self, kind: Kind) -> AsyncIterator[Json]:
-        """Every object of the cluster, in pages of one consistent snapshot.
+        """Every object of a kind of ours in the cluster, in pages of one consistent snapshot.
 
         Raises:
             ClusterUnavailableError: the list is not complete; nothing may be concluded from what came so far.
         """
+        async for item in self._pages(self._path(kind)):
+            yield item
+
+    async def namespaces(self) -> AsyncIterator[Json]:
+        """Every Namespace of the cluster, likewise.
+
+        Raises:
+            ClusterUnavailableError: the list is not complete; nothing may be concluded from what came so far.
+        """
+        async for item in self._pages("/api/v1/namespaces"):
+            yield item
+
+    async def _pages(self, path: str) -> AsyncIterator[Json]:
         token = ""
         while True:
             query = f"?limit={_PAGE}" + (f"&continue={token}" if token else "")
-            reply = await self._send("GET", self._path(kind) + query)
+            reply = await self._send("GET", path + query)
             if not reply.done:
-                raise ClusterUnavailableError(f"listing {kind.value}: HTTP {reply.code}")
+                raise ClusterUnavailableError(f"listing {path}: HTTP {reply.code}")
             page = json.loads(reply.body)
             for item in page["items"]:
                 yield item

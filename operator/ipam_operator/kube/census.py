@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from ipam_operator.domain.model import ObjectRef
+from ipam_operator.kube import places
 from ipam_operator.kube.apiserver import ApiServer
 from ipam_operator.kube.inbox import Item
 from ipam_operator.kube.resources import Kind
@@ -17,7 +18,7 @@ class Census:
     shown: dict[UUID, str] = field(default_factory=dict)
     """Claim -> the addresses in its status, joined by commas; '' without any."""
     pools: dict[UUID, ObjectRef] = field(default_factory=dict)
-    """Claim -> the pool it refers to."""
+    """Claim -> the pool it is about."""
 
 
 async def census(api: ApiServer, visit: Callable[[Item], None] = lambda _item: None) -> Census:
@@ -30,7 +31,6 @@ async def census(api: ApiServer, visit: Callable[[Item], None] = lambda _item: N
     async for body in api.objects(Kind.CLAIM):
         item = Item.of(Kind.CLAIM, body)
         found.shown[item.uid] = ",".join(item.status.get("addresses") or ())
-        pool = (item.spec.get("poolRef") or {}).get("name", "")
-        found.pools[item.uid] = ObjectRef(item.identity.ref.namespace, pool)
+        found.pools[item.uid] = places.shown(item)
         visit(item)
     return found

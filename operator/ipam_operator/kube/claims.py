@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from ipam_operator.domain.answers import Due, Served
 from ipam_operator.domain.model import ClaimRequest, ObjectRef, Release
 from ipam_operator.domain.outcome import HEALS_BY_ITSELF, ClaimOutcome, Granted, Reason, Refused, Vanished
 from ipam_operator.errors import StoreFaultError, StoreUnavailableError
-from ipam_operator.kube import status
+from ipam_operator.kube import places, status
 from ipam_operator.kube.alarms import Alarms
 from ipam_operator.kube.apiserver import Reply, Target
 from ipam_operator.kube.backoff import CappedBackoff
@@ -31,6 +32,8 @@ from ipam_operator.services.claims import SERVE_LIMIT, Claims
 _RELEASES: Final = "releases"
 _SETTLE_SECONDS: Final = 0.1
 _TOLD_SECONDS: Final = 5.0
+_ANNOUNCED: Final = {Reason.POOL_EXHAUSTED, Reason.QUOTA_EXCEEDED}
+"""Reasons that heal by themselves, and that somebody may want to do something about all the same."""
 _STORE_DELAYS: Final = CappedBackoff(0.1, 5.0)
 _log = logging.getLogger(__name__)
 
@@ -156,14 +159,17 @@ class ClaimReconciler:
         shown = {one.item.uid: addresses for one in asked if (addresses := _shown(one.item))}
         if not shown:
             return await self._claims.allocate(pool, [one.request for one in asked])
-        showing = [(one.request, shown[one.item.uid]) for one in asked if one.item.uid in shown]
-        adopted = await self._claims.adopt(pool, showing)
-        lost = tuple(outcome for outcome in adopted.outcomes if isinstance(outcome, Refused))
+        showing: defaultdict[ObjectRef, list[tuple[ClaimRequest, tuple[Address, ...]]]] = defaultdict(list)
+        for one in asked:
+            if one.item.uid in shown:
+                showing[places.shown(one.item)].append((one.request, shown[one.item.uid]))
+        adopted = [await self._claims.adopt(home, some) for home, some in showing.items()]
+        lost = tuple(outcome for served in adopted for outcome in served.outcomes if isinstance(outcome, Refused))
         settled = {_claim_of(outcome) for outcome in lost}
         # Those that were adopted are asked as well: their lease and their details have yet to be told.
         rest = [one.request for one in asked if one.item.uid not in settled]
         if not rest:
-            return adopted
+            return Served(lost)
         served = await self._claims.allocate(pool, rest)
         return Served(lost + served.outcomes, served.due)
 
@@ -208,7 +214,7 @@ class ClaimReconciler:
         if isinstance(outcome, Refused):
             document = _keep_grant(item, document, outcome.reason)
             if item.status.get("reason") != outcome.reason:
-                self._announce(item.target, outcome, group=str(_pool_of(item)))
+                self._announce(item.target, outcome, group=str(places.asked(item)))
         if status.same(item.status, document):
             self._inbox.done(item.uid, answered=item.identity.generation)
             return
@@ -236,12 +242,12 @@ class ClaimReconciler:
         return True
 
     def _announce(self, target: Target, refused: Refused, *, group: str) -> None:
-        if refused.reason not in HEALS_BY_ITSELF or refused.reason is Reason.POOL_EXHAUSTED:
+        if refused.reason not in HEALS_BY_ITSELF or refused.reason in _ANNOUNCED:
             self._events.post(target, refused.reason.value, refused.message, group=group)
 
     async def _release(self, _lane: str, items: list[Item]) -> None:
         # Nobody tells who deleted: never a guess.
-        ended = [(Release(item.uid, None, "unknown"), _pool_of(item)) for item in items]
+        ended = [(Release(item.uid, None, "unknown"), places.asked(item)) for item in items]
         for delay in _STORE_DELAYS:
             try:
                 done, dues = await self._claims.release(ended)
@@ -257,7 +263,7 @@ class ClaimReconciler:
             else:
                 self._inbox.done(item.uid)
         self.alarm(dues)
-        for pool in {pool for _, pool in ended}:
+        for pool in {places.shown(item) for item in items}:
             self.on_release(pool)
 
     def _let_go(self, item: Item) -> Callable[[Reply], None]:
@@ -268,10 +274,6 @@ class ClaimReconciler:
 
 def _claim_of(outcome: ClaimOutcome) -> UUID:
     return outcome.subject.uid if isinstance(outcome, Refused) else outcome.claim.uid
-
-
-def _pool_of(item: Item) -> ObjectRef:
-    return ObjectRef(item.identity.ref.namespace, (item.spec.get("poolRef") or {}).get("name", ""))
 
 
 def _shown(item: Item) -> tuple[Address, ...]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from uuid import UUID
 
 from ipam_operator import telemetry
@@ -11,6 +12,7 @@ from ipam_operator.errors import StoreFaultError, StoreUnavailableError
 from ipam_operator.kube import status
 from ipam_operator.kube.due import Due
 from ipam_operator.kube.parents import ParentReconciler
+from ipam_operator.kube.status import Json
 from ipam_operator.store.counters import Counters
 
 _log = logging.getLogger(__name__)
@@ -58,9 +60,17 @@ class CounterTimer:
         telemetry.queue_length.labels(*labels).set(count.waiting)
         for state, number in (("free", count.free), ("allocated", count.allocated), ("cooling", count.cooling)):
             telemetry.pool_addresses.labels(*labels, state).set(number)
-        self._pools.patch_status(count.uid, status.pool_counters(count))
+        self._pools.patch_status(count.uid, status.pool_counters(count), self._consent(count))
         if count.waiting and count.free:
             self._serve(count.ref)
+
+    def _consent(self, count: PoolCount) -> list[Json]:
+        known = self._pools.known.get(count.uid)
+        previous = [] if known is None else known.status.get("conditions") or []
+        if known is None or not (count.unlent or any(c["type"] == "NamespacesAllowed" for c in previous)):
+            return []  # most pools never lend: nothing is said of it
+        generation = known.item.identity.generation
+        return [status.namespaces_allowed(count, generation=generation, now=datetime.now(UTC), previous=previous)]
 
     @staticmethod
     def forget(ref: ObjectRef) -> None:

@@ -14,15 +14,19 @@ from ipam_operator.kube.resources import GROUP, TIMER_FINALIZER, VERSION, Kind
 
 See = Callable[[Kind, str | None, dict[str, Any]], None]
 Mark = Callable[[Kind, UUID], None]
+Tenant = Callable[[str | None, dict[str, Any]], None]
 
 
-def registry(settings: Settings, *, see: See, mark: Mark, crds_changed: Callable[[], None]) -> kopf.OperatorRegistry:
+def registry(
+    settings: Settings, *, see: See, mark: Mark, tenant: Tenant, crds_changed: Callable[[], None]
+) -> kopf.OperatorRegistry:
     """All our handlers in a registry of their own.
 
     Args:
         settings: intervals of the timers.
         see: called with each event's kind, type and object.
         mark: called when an object's timer is due.
+        tenant: called with each event's type and Namespace.
         crds_changed: called when one of our CRDs changed: the API server ends that kind's watches silently.
     """
     handlers = kopf.OperatorRegistry()
@@ -37,6 +41,10 @@ def registry(settings: Settings, *, see: See, mark: Mark, crds_changed: Callable
     intervals = {Kind.POOL: settings.pool_timer_seconds, Kind.NETWORK: settings.audit_timer_seconds}
     for kind, seconds in intervals.items():
         _timer(handlers, kind, seconds, mark)
+
+    @kopf.on.event("v1", "namespaces", registry=handlers)
+    async def namespace(event: kopf.RawEvent, **_: Any) -> None:
+        tenant(event["type"], dict(event["object"]))
 
     @kopf.on.event("apiextensions.k8s.io", "v1", "customresourcedefinitions", registry=handlers)
     async def crd(event: kopf.RawEvent, **_: Any) -> None:

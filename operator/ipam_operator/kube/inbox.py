@@ -59,6 +59,11 @@ class Item:
         return bool(self.status.get("observedGeneration") == self.identity.generation)
 
     @property
+    def labels(self) -> Mapping[str, str]:
+        """The object's labels."""
+        return self.meta.get("labels") or {}
+
+    @property
     def target(self) -> Target:
         """Where writes go."""
         return Target(self.kind, self.identity.ref, self.uid)

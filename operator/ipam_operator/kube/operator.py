@@ -30,6 +30,7 @@ from ipam_operator.kube.neighbours import connect
 from ipam_operator.kube.parents import ParentReconciler
 from ipam_operator.kube.resources import Kind
 from ipam_operator.kube.resync import ResyncLoop
+from ipam_operator.kube.tenants import Tenants
 from ipam_operator.kube.writer import Writer
 
 _log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Operator:
         )
         self._counters = CounterTimer(app.counters, self._pools, self._networks, self._claims.serve)
         self._audits = AuditTimer(api, app.audit, self._events, self._networks, self._pools)
+        self._tenants = Tenants(api, app.parents, self._claims.serve)
         parents = {Kind.NETWORK: self._networks, Kind.POOL: self._pools}
         self.resync = ResyncLoop(
             api,
@@ -60,6 +62,7 @@ class Operator:
             app.parents,
             claims=self._claims,
             kinds=parents,
+            tenants=self._tenants,
             interval=settings.resync_seconds,
             epoch=lambda: leadership.epoch,
         )
@@ -76,12 +79,14 @@ class Operator:
         loops = (self._writer, self._events, self._claims, self._networks, self._pools)
         return [
             *(loop.run() for loop in loops), self._counters.run(), self._expiry.run(), self._audits.run(),
-            self.resync.run(),
+            self.resync.run(), self._tenants.run(),
         ]  # fmt: skip
 
     def registry(self) -> kopf.OperatorRegistry:
         """What Kopf calls."""
-        return handlers.registry(self._settings, see=self._saw, mark=self._mark, crds_changed=self.resync.soon)
+        return handlers.registry(
+            self._settings, see=self._saw, mark=self._mark, tenant=self._tenants.see, crds_changed=self.resync.soon
+        )
 
     def _saw(self, kind: Kind, event: str | None, body: dict[str, Any]) -> None:
         self._see[kind](Item.of(kind, body, gone=event == "DELETED"))
@@ -105,7 +110,7 @@ def _apply_network(app: App) -> Callable[[Item], Awaitable[Accepted | Refused]]:
 
 def _apply_pool(app: App) -> Callable[[Item], Awaitable[Accepted | Refused]]:
     async def apply(item: Item) -> Accepted | Refused:
-        request = v1alpha1.pool_request(item.identity, item.spec)
+        request = v1alpha1.pool_request(item.identity, item.spec, item.labels)
         if isinstance(request, Refused):
             await app.pools.refuse(request)
             return request

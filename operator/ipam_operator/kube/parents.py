@@ -75,6 +75,7 @@ class ParentReconciler:
         elif known is None:
             self.known[item.uid] = Known(item, dict(item.status))
         else:
+            force |= known.item.labels != item.labels  # no new generation tells of them
             known.item = item
             if fresh and not known.writing:
                 known.status = dict(item.status)

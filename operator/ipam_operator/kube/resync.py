@@ -16,6 +16,7 @@ from ipam_operator.kube.claims import ClaimReconciler
 from ipam_operator.kube.inbox import Item
 from ipam_operator.kube.parents import ParentReconciler
 from ipam_operator.kube.resources import Kind
+from ipam_operator.kube.tenants import Tenants
 from ipam_operator.services.resync import Resync
 from ipam_operator.store.parents import Parents
 
@@ -37,11 +38,12 @@ class ResyncLoop:
         *,
         claims: ClaimReconciler,
         kinds: dict[Kind, ParentReconciler],
+        tenants: Tenants,
         interval: float,
         epoch: Callable[[], int],
     ) -> None:
         self._api, self._resync, self._parents = api, resync, parents
-        self._claims, self._kinds = claims, kinds
+        self._claims, self._kinds, self._tenants = claims, kinds, tenants
         self._interval, self._epoch = interval, epoch
         self._wake = asyncio.Event()
         self._wakes: list[asyncio.TimerHandle] = []
@@ -77,6 +79,7 @@ class ResyncLoop:
     async def run_once(self) -> Plan:
         """Compare once and repair; raises when either side cannot answer, and then has done nothing rash."""
         started = time.monotonic()
+        await self._tenants.run_once()
         await self._compare_parents()
         seen = await census(self._api, self._claims.see)
         settled = time.monotonic() - started + _MARGIN_SECONDS
@@ -105,6 +108,8 @@ class ResyncLoop:
                 present.add(item.uid)
                 there = stored.get(item.uid)
                 same = there is not None and there.identity.generation == item.identity.generation
+                if kind is Kind.POOL and there is not None:
+                    same &= there.labels == item.labels
                 reconciler.see(item, force=not same and not item.dying, fresh=True)
         missing = frozenset(one.identity.uid for one in known if one.identity.uid not in present)
         # Pools before networks: a network is held by its pools.

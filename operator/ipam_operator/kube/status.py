@@ -97,8 +97,9 @@ def for_claim(outcome: ClaimOutcome, *, now: datetime, previous: Conditions = ()
 
 def _granted(outcome: Granted, now: datetime, previous: Conditions) -> Json:
     addresses = [str(address) for address in outcome.addresses]
+    pool = outcome.pool.seen_from(outcome.claim.ref.namespace)
     block: Json = {
-        "family": outcome.block.family, "pool": outcome.pool.name, "prefixLength": outcome.block.prefix_length,
+        "family": outcome.block.family, "pool": pool, "prefixLength": outcome.block.prefix_length,
     }  # fmt: skip
     if outcome.block.gateway is not None:
         block["gateway"] = str(outcome.block.gateway)
@@ -110,12 +111,12 @@ def _granted(outcome: Granted, now: datetime, previous: Conditions) -> Json:
         "address": addresses[0],
         "addresses": addresses,
         "blocks": [block],
-        "pool": outcome.pool.name,
+        "pool": pool,
         "leaseGeneration": outcome.lease_generation,
         "allocatedAt": rfc3339(outcome.allocated_at),
         "conditions": summary(
             Reason.ALLOCATED,
-            f"{len(addresses)} address{'es' if len(addresses) > 1 else ''} from pool {outcome.pool.name}",
+            f"{len(addresses)} address{'es' if len(addresses) > 1 else ''} from pool {pool}",
             generation=outcome.claim.generation,
             now=now,
             previous=previous,
@@ -182,6 +183,23 @@ def pool_counters(count: PoolCount) -> Json:
         "waiting": count.waiting,
         "effectiveRanges": list(count.ranges),
     }
+
+
+def namespaces_allowed(count: PoolCount, *, generation: int, now: datetime, previous: Conditions) -> Json:
+    """The condition NamespacesAllowed: whether all that is held is held with consent."""
+    if not count.unlent:
+        reason, message = "ConsentGiven", "all that is held is held with consent"
+    else:
+        who = ", ".join(f"{namespace} ({held})" for namespace, held in count.unlent.items())
+        reason = Reason.TENANT_ISOLATION.value
+        message = (
+            f"claims of namespaces that spec.allowedNamespaces does not allow hold addresses still: {who}; they keep"
+            " them until they are deleted, and get no more"
+        )
+    return condition(
+        "NamespacesAllowed", true=not count.unlent, reason=reason, message=message, generation=generation, now=now,
+        previous=previous,
+    )  # fmt: skip
 
 
 def network_counters(count: NetworkCount) -> Json:

@@ -32,7 +32,7 @@ class Claims:
         self._leases = leases
 
     async def allocate(self, pool: ObjectRef, claims: Sequence[ClaimRequest]) -> Served:
-        """Answer claims of one pool.
+        """Answer claims of one pool, or of one selector, whose place `pool` then is.
 
         A batch that the database refuses as a whole is repeated in halves, so that one bad claim blocks nobody;
         the bad one is left out of the answer and logged.

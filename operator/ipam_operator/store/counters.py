@@ -1,5 +1,6 @@
 """Numbers for statuses and metrics, and the sweep that keeps them true."""
 
+import json
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -38,6 +39,7 @@ class Counters:
                     Range(lo, hi) for lo, hi in zip(row["largest_lo"] or (), row["largest_hi"] or (), strict=True)
                 ),
                 ranges=tuple(row["ranges"]),
+                unlent=json.loads(row["unlent"] or "{}"),
             )
             for row in await self._database.rows("pool_counters", list(uids))
         ]

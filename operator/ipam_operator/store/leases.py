@@ -29,30 +29,18 @@ class Leases:
         self._database = database
 
     async def allocate(self, pool: ObjectRef, claims: Sequence[ClaimRequest]) -> Answers:
-        """Answer claims of one pool, which have distinct UIDs; idempotent by UID.
+        """Answer claims of one pool, or of one selector, which have distinct UIDs; idempotent by UID.
 
         Raises:
             StoreUnavailableError, StoreFaultError: see `Database.rows`; nothing of the batch happened, or all of it.
         """
-        details = [claim.detail for claim in claims]
-        some = any(detail is not None for detail in details)
-        wishes = [claim.wanted for claim in claims]
-        rows = await self._database.rows(
-            "allocate",
-            pool.namespace,
-            pool.name,
-            *_identities(claim.identity for claim in claims),
-            [claim.count for claim in claims],
-            wishes if any(wish is not None for wish in wishes) else None,
-            [claim.actor for claim in claims],
-            [detail and detail.hostname for detail in details] if some else None,
-            [detail and detail.assigned_to for detail in details] if some else None,
-            [detail and detail.description for detail in details] if some else None,
-            [detail and detail.sticky_key for detail in details] if some else None,
-            *_terms(claims),
-            [detail and detail.priority for detail in details] if some else None,
+        selector = claims[0].selector
+        if selector is None:
+            return _read(await self._database.rows("allocate", pool.namespace, pool.name, *_asked(claims)))
+        meaning = (selector.tenant, json.dumps(dict(selector.labels)), selector.type, selector.network, selector.family)
+        return _read(
+            await self._database.rows("allocate_selected", pool.namespace, pool.name, *meaning, *_asked(claims))
         )
-        return _read(rows)
 
     async def serve(self, pool: ObjectRef, limit: int, *, tell: bool) -> Answers:
         """Bind at most `limit` of the claims that wait for the pool, in order of arrival.
@@ -93,6 +81,24 @@ class Leases:
             list(chain.from_iterable(shown)),
         )
         return _read(rows)
+
+
+def _asked(claims: Sequence[ClaimRequest]) -> tuple[Any, ...]:
+    details = [claim.detail for claim in claims]
+    some = any(detail is not None for detail in details)
+    wishes = [claim.wanted for claim in claims]
+    return (
+        *_identities(claim.identity for claim in claims),
+        [claim.count for claim in claims],
+        wishes if any(wish is not None for wish in wishes) else None,
+        [claim.actor for claim in claims],
+        [detail and detail.hostname for detail in details] if some else None,
+        [detail and detail.assigned_to for detail in details] if some else None,
+        [detail and detail.description for detail in details] if some else None,
+        [detail and detail.sticky_key for detail in details] if some else None,
+        *_terms(claims),
+        [detail and detail.priority for detail in details] if some else None,
+    )
 
 
 def _terms(claims: Sequence[ClaimRequest]) -> tuple[list[Any], list[Any]] | tuple[None, None]:

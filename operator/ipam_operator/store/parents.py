@@ -1,11 +1,12 @@
 """Networks and pools in the store. Methods that take a `Connection` are steps of one transaction."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from ipam_operator.domain.layout import NetworkFacts
-from ipam_operator.domain.model import Identity, NetworkRequest, ObjectRef, PoolRequest, Strategy
+from ipam_operator.domain.model import Consent, Identity, NetworkRequest, ObjectRef, PoolRequest, Strategy
 from ipam_operator.domain.outcome import Held, Refused, Removed
 from ipam_operator.net.cidr import Address
 from ipam_operator.net.ranges import Range
@@ -67,6 +68,7 @@ class Known:
     kind: str
     """The plural: `ipnetworks` or `ippools`."""
     identity: Identity
+    labels: Mapping[str, str]
 
 
 class Parents:
@@ -113,7 +115,8 @@ class Parents:
             "put_pool", request.identity.uid, ref.namespace, ref.name, request.identity.generation, placed.network_id,
             request.type, request.strategy.value, request.cool_down, request.default_lease, request.max_lease,
             request.paused, *_bounds(request.ranges), *_bounds(request.exclude), *_bounds(placed.parts),
-            *_bounds(placed.effective),
+            *_bounds(placed.effective), json.dumps(dict(request.labels)), request.priority, request.allowed.source,
+            json.dumps(request.allowed.selector), request.quota,
         )  # fmt: skip
 
     async def held_outside(self, tx: Connection, pool_id: int, effective: Sequence[Range]) -> Outsiders:
@@ -160,9 +163,21 @@ class Parents:
         """Every network and pool that is in service."""
         rows = await self.database.rows("parents_in_store")
         return [
-            Known(row["kind"], Identity(row["uid"], ObjectRef(row["namespace"], row["name"]), row["generation"]))
+            Known(
+                row["kind"],
+                Identity(row["uid"], ObjectRef(row["namespace"], row["name"]), row["generation"]),
+                json.loads(row["labels"]),
+            )
             for row in rows
         ]
+
+    async def put_tenants(self, labels: Mapping[str, Mapping[str, str] | None], *, whole: bool) -> list[ObjectRef]:
+        """Labels of namespaces; None: it is gone; `whole`: these are all there are.
+
+        Returns the pools whose consent goes by labels, if anything has changed.
+        """
+        rows = await self.database.rows("put_tenants", json.dumps(dict(labels)), whole)
+        return [ObjectRef(row["namespace"], row["name"]) for row in rows]
 
 
 def _retired(subject: Identity, rows: list[Row]) -> Removed | Held:
@@ -191,4 +206,8 @@ def _pool_request(row: Row, network: ObjectRef) -> PoolRequest:
         row["paused"],
         row["default_lease"],
         row["max_lease"],
+        json.loads(row["labels"]),
+        row["priority"],
+        Consent(row["allowed_from"], json.loads(row["allowed_selector"])),
+        row["quota"],
     )

@@ -69,6 +69,16 @@ create table free_range (
 ) with (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=1000, fillfactor=80);
 comment on table free_range is 'Derived from pool_range and lease. Keyed by the upper end: first-fit takes the low end, so the key stays (HOT).';
 
+create table held_by (
+    pool_id integer not null,
+    namespace text not null,
+    held bigint not null,
+    constraint held_by_pkey PRIMARY KEY (pool_id, namespace),
+    constraint held_by_pool_id_fkey FOREIGN KEY (pool_id) REFERENCES pool(id) ON DELETE CASCADE,
+    constraint held_by_held_check CHECK ((held >= 0))
+) with (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=1000);
+comment on table held_by is 'Live addresses by the claims'' namespace, where that matters: of other namespaces, and of all in a pool with a quota.';
+
 create table history (
     at timestamp with time zone not null default now(),
     pool_id integer not null,
@@ -207,13 +217,21 @@ create table pool (
     low_hi inet,
     default_lease interval,
     max_lease interval,
+    labels jsonb not null default '{}'::jsonb,
+    priority integer not null default 0,
+    allowed_from text not null default 'Same'::text,
+    allowed_selector jsonb not null default '{}'::jsonb,
+    quota bigint,
+    selectors text[] not null default '{}'::text[],
     constraint pool_pkey PRIMARY KEY (id),
     constraint pool_namespace_name_key UNIQUE (namespace, name),
     constraint pool_uid_key UNIQUE (uid),
     constraint pool_network_id_fkey FOREIGN KEY (network_id) REFERENCES network(id),
+    constraint pool_allowed_from_check CHECK ((allowed_from = ANY (ARRAY['Same'::text, 'All'::text, 'Selector'::text]))),
     constraint pool_cool_down_check CHECK ((cool_down >= '00:00:00'::interval)),
     constraint pool_default_lease_check CHECK ((default_lease > '00:00:00'::interval)),
     constraint pool_max_lease_check CHECK ((max_lease > '00:00:00'::interval)),
+    constraint pool_quota_check CHECK ((quota > 0)),
     constraint pool_size_check CHECK ((size >= (0)::numeric)),
     constraint pool_strategy_check CHECK ((strategy = ANY (ARRAY['FirstFree'::text, 'Random'::text, 'LeastRecentlyUsed'::text])))
 ) with (fillfactor=50);
@@ -221,6 +239,8 @@ CREATE INDEX pool_network ON ipam.pool USING btree (network_id);
 comment on column pool.cool_down is 'In seconds, like all intervals here: a day has 23 hours where clocks are put forward.';
 comment on column pool.gateway is 'Copied from the network, like prefix_length and dns_servers: an answer reads one row.';
 comment on column pool.low_hi is 'A lower bound of free_range.hi, so that a search skips dead index entries; null: unknown.';
+comment on column pool.quota is 'Addresses that claims of one namespace may hold; null: as many as there are.';
+comment on column pool.selectors is 'Names of those selectors in its namespace whose claims it serves: kept by assign_selectors.';
 comment on column pool.size is 'Number of addresses in pool_range.';
 
 create table pool_range (
@@ -244,6 +264,27 @@ create table refusal (
     constraint refusal_kind_check CHECK ((kind = ANY (ARRAY['network'::text, 'pool'::text])))
 );
 comment on table refusal is 'Objects that exist but are not in service, so that an answer can say why.';
+
+create table selector (
+    namespace text not null,
+    name text not null,
+    tenant text not null,
+    labels jsonb not null,
+    type text,
+    network text,
+    family integer,
+    used_at timestamp with time zone not null default now(),
+    constraint selector_pkey PRIMARY KEY (namespace, name),
+    constraint selector_name_check CHECK ((name ~~ '? %'::text))
+);
+comment on table selector is 'What claims say instead of a pool''s name; they queue by its name, which no pool can have, below the pools'' namespace.';
+
+create table tenant (
+    namespace text not null,
+    labels jsonb not null,
+    constraint tenant_pkey PRIMARY KEY (namespace)
+);
+comment on table tenant is 'The cluster''s namespaces, as consent is given by their labels. An unknown one is selected by nothing.';
 
 create table term (
     claim_uid uuid not null,
@@ -298,17 +339,27 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function address_space_id(space_namespace text, space_vrf text) 
 --     returns integer language plpgsql body de4c2e0ac392b3bb38f13efe3c593b99
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 88deb945b8f879029533570d01b4fe62
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 864283f181141cc628620721ce54a7b4
 -- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 76612d3a5b3921a9e4c065caa2deaee1
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body fcf563908fd4c68df95d07a99daece21
+-- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body fe3443888e3aa80ce3e8c41182019f36
+-- function answered(uids uuid[]) 
+--     returns SETOF answer language sql stable body 1ae843fc43a26d0d25bb2053e5b69b2f
+-- function anyone_waits(p pool) 
+--     returns boolean language sql stable body 281b5291f1ac09fd3159e80c47e3d1b3
 -- function ask_terms(uids uuid[], spec_generations bigint[], leases interval[], renewals timestamp with time zone[]) 
 --     returns void language plpgsql set plan_cache_mode=force_generic_plan body 3de3eaacfc4e9f28a8c2ae7f78ab511d
+-- function assign_selectors(its_namespace text) 
+--     returns void language sql body 19832f2e8dcc6ed936fcaf5ac51b5a55
 -- function available(p pool, enough bigint) 
 --     returns bigint language sql body 2d0d74acc462b150cffa6bd3b6053d0c
+-- function beside(pool_name text) 
+--     returns text language sql immutable body d4fba53dc39f258fb4de7c564564364e
 -- function carve(p integer, wish inet) 
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body fdd53277083875572191c8e2d020f0d8
 -- function carve_own(p pool, uid uuid, its_namespace text, its_name text, wish inet) 
---     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body 9133a085edde9e8cf0d2f1d0cf549c08
+--     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body 55a56e0b91952f821895bee0f626631a
 -- function claim_store(mine uuid, adopt boolean) 
 --     returns uuid language plpgsql body fcf044ead57bcb54cfd80fc5e42ece3e
 -- function clamped_size(lo inet, hi inet) 
@@ -327,28 +378,46 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 0768e421a66ba505f3f1de7a0d801b4b
 -- function expired(uids uuid[]) 
 --     returns SETOF answer language sql stable body 2382e292609194a954a934167986c9cc
+-- function forbidden(uids uuid[]) 
+--     returns SETOF answer language sql stable body 17d470cd3bab1642fefe76d837e4295b
+-- function forget_selectors(unused interval) 
+--     returns void language plpgsql body 107f8c2014ed2ce52bebf7192404fc19
 -- function full_length(a inet) 
 --     returns boolean language sql immutable strict parallel safe body ae397a3e474a258fcef3ddaba6937415
 -- function grant_leases(p pool, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], addrs inet[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 32d006fc72f2cb0e4d0783a7d341cf02
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 0c2059f7c24d23b69525b7311e731395
 -- function half(a inet, first_byte integer) 
 --     returns numeric language sql immutable strict parallel safe body d6641c7c67cfd9b7ce9e47ee8b2bc079
+-- function head_of_queue(p pool, full_up text[], lim integer) 
+--     returns SETOF waiting language plpgsql stable set plan_cache_mode=force_generic_plan body ad8acc049b641c82ea47048ea2f1bc30
+-- function heed_consent(p pool) 
+--     returns uuid[] language sql body 620542945bc96e553753f7311f0379bc
 -- function held(uids uuid[]) 
---     returns SETOF answer language sql stable body 5e0152aff0069c8601f2ebf983e6accd
+--     returns SETOF answer language sql stable body c96ad17241772934ab9892d04e721eef
 -- function held_outside(p integer, new_lo inet[], new_hi inet[], lim integer) 
 --     returns TABLE(total bigint, addr inet, namespace text, name text) language sql stable body bf218c4dabc3b06c3f63d3e18c9ee164
+-- function key_of(uid uuid, its_name text) 
+--     returns text language sql stable body 435d7d6005aff1048fdb997566c15af3
 -- function lead(me text, seconds double precision) 
 --     returns bigint language sql body 9c45ddd57d41c39c42ef271f9404ad25
 -- function lease_inserted() 
 --     returns trigger language plpgsql body fd0afcc7dfd56d7319c043a62367f3f1
 -- function lease_updated() 
 --     returns trigger language plpgsql body 8a7a9ccabdfb1429e0807a8c5074af55
+-- function lends(p pool, to_namespace text) 
+--     returns boolean language sql stable body a1fde5682c4395a2ee58ed711782c557
 -- function lock_pool_name(pool_namespace text, pool_name text) 
 --     returns void language sql body 2af2bd61a2b2d9c408913f4cdb1af053
+-- function lock_selectors(its_namespace text) 
+--     returns void language sql body 647906ab02b59ae06bedfafb9e9897ab
+-- function may_return(p pool, its_namespace text, its_key text) 
+--     returns boolean language sql stable body 0a05e7095efc8ca35358fc49712d0b91
+-- function meant(s selector) 
+--     returns TABLE(id integer, name text, priority integer, tied boolean) language sql stable body 00b7979571f1d3688f8079dbae6a70da
 -- function network_counters(uids uuid[]) 
 --     returns TABLE(uid uuid, cidr cidr, namespace text, vrf text, gateway inet, reserved_lo inet[], reserved_hi inet[], pools bigint, pool_size numeric, free numeric, cooling numeric) language sql stable body 18ce0c3e605af19df712d0157d31ca20
 -- function next_due(p pool) 
---     returns SETOF answer language sql stable body 657be0a322eb6ba533b6e87dcbdb32a9
+--     returns SETOF answer language sql stable body 2ad16010f22774a0febe4c826ceec7d0
 -- function not_found(its_namespace text, its_name text, uids uuid[]) 
 --     returns SETOF answer language sql stable body 5da76ffd16d3f841bb5540254807c232
 -- function noted(uid uuid, info jsonb) 
@@ -360,19 +429,27 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function park(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 64b961271a4adfdade6ce75d918e14d6
 -- function pool_counters(uids uuid[]) 
---     returns TABLE(uid uuid, namespace text, name text, network text, paused boolean, size numeric, free numeric, cooling bigint, waiting bigint, largest_lo inet[], largest_hi inet[], ranges text[]) language sql stable body 1f24556bdfccf6842fcfd58f504ac512
+--     returns TABLE(uid uuid, namespace text, name text, network text, paused boolean, size numeric, free numeric, cooling bigint, waiting bigint, largest_lo inet[], largest_hi inet[], ranges text[], unlent jsonb) language sql stable body 71c45a4fdecaa74328d3906e1495d6d5
 -- function put_network(new_uid uuid, new_namespace text, new_name text, new_generation bigint, new_vrf text, new_cidr cidr, new_type text, new_gateway inet, new_dns inet[], new_reserved_lo inet[], new_reserved_hi inet[]) 
 --     returns integer language plpgsql body 20a661918add89f5340aeba9eba5e113
--- function put_pool(new_uid uuid, new_namespace text, new_name text, new_generation bigint, its_network integer, new_type text, new_strategy text, new_cool_down interval, new_default_lease interval, new_max_lease interval, new_paused boolean, new_asked_lo inet[], new_asked_hi inet[], new_exclude_lo inet[], new_exclude_hi inet[], part_lo inet[], part_hi inet[], new_lo inet[], new_hi inet[]) 
---     returns integer language plpgsql body e5034832d1385015b29e52909d89d921
+-- function put_pool(new_uid uuid, new_namespace text, new_name text, new_generation bigint, its_network integer, new_type text, new_strategy text, new_cool_down interval, new_default_lease interval, new_max_lease interval, new_paused boolean, new_asked_lo inet[], new_asked_hi inet[], new_exclude_lo inet[], new_exclude_hi inet[], part_lo inet[], part_hi inet[], new_lo inet[], new_hi inet[], new_labels jsonb, new_priority integer, new_allowed_from text, new_allowed_selector jsonb, new_quota bigint) 
+--     returns integer language plpgsql body a784bba4f4e4ef9a044312a54459beb9
+-- function put_tenants(changes jsonb, whole boolean) 
+--     returns TABLE(namespace text, name text) language plpgsql body f30796ed5e975abf98f90b88eb2773ed
+-- function queues(p pool) 
+--     returns text[] language sql immutable body fac8864aef87d8cee522e642c87bf4cf
+-- function quota_facts(p pool, its_namespace text) 
+--     returns jsonb language sql stable body 0fe5604a4cde4068ac663fe4dc3cfe4a
 -- function range_size(lo inet, hi inet) 
 --     returns numeric language sql immutable strict parallel safe body d35a61caa7fdabc10d90ef38e77d0277
 -- function rebuild_free_ranges(p integer) 
 --     returns void language plpgsql body d486175e976be4a790c8d7c7816c4e70
+-- function recount_held_by(p pool) 
+--     returns void language sql body 7ee05045ddf77717cdac35f9738a316c
 -- function refuse_change() 
 --     returns trigger language plpgsql body 6735417d6d3fe4075536858e37350214
 -- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 5777518b85658f53f44cfbb9c72adb65
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 3eaf832098b0bb7b0965a2b50141b552
 -- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text) 
 --     returns bigint language plpgsql body dd60c1f46e86e1aec22111dbb459dad8
 -- function remember_details(uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[]) 
@@ -384,13 +461,21 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function retire_network(its_uid uuid, its_namespace text, its_name text, lim integer) 
 --     returns TABLE(total bigint, namespace text, name text) language plpgsql body 2303ac91bbf7e701fee4af0c06f05eb1
 -- function retire_pool(its_uid uuid, its_namespace text, its_name text, lim integer) 
---     returns TABLE(total bigint, namespace text, name text) language plpgsql body a4418aaabdb15a645f1cdd82a20a2d12
+--     returns TABLE(total bigint, namespace text, name text) language plpgsql body 1f32f98c1247713c21defd5f7c358148
+-- function room(p pool, its_namespace text) 
+--     returns bigint language sql stable body d9ed77f1a20f8a3a1d6570e3d15ab7c5
+-- function selected_answers(s selector, uids uuid[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 0fa00df2c187d5e0a44808224ec1a510
+-- function selects(selector jsonb, labels jsonb) 
+--     returns boolean language sql immutable body 58ece151da8f81aad50168670cd8d861
 -- function serve(pool_namespace text, pool_name text, lim integer, tell boolean) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 01942330d2270543528a211ce051cff7
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d3c3fdcfccb18a916925c292d1fc348a
+-- function serve_selected(p pool, lim integer) 
+--     returns SETOF answer language sql body ad789dbece40bf0930fe316c2be05dfe
 -- function serve_waiting(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body e6e382ebee91d089728f3160ad7df92c
--- function served_next(p pool, stock bigint, lim integer) 
---     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body a4673522d38f3fc97480fd1c7b0f0192
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d3f5ca4b8b8c92d2d465930b650b746e
+-- function served_next(p pool, stock bigint, full_up text[], lim integer) 
+--     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 871d538c0b92f2f0b1ed00bf7b9efae9
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 
 --     returns SETOF answer language sql stable body ff2ed724614d5dcb7e19b47be7ae851d
 -- function spelled(a inet) 
@@ -414,8 +499,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function term_of(p pool, asked interval) 
 --     returns interval language sql immutable body 6f8a1643998005c245af1f332f78ed75
 -- function tidy(remember interval) 
---     returns bigint language plpgsql body 51de118b33cc62666e0b20820073c307
+--     returns bigint language plpgsql body 919c2394100fd02affc49dec245b182e
 -- function untiled(network_uids uuid[]) 
 --     returns TABLE(network_uid uuid, pool_namespace text, pool text, finding text, lo inet, hi inet, claim_uid uuid) language sql stable set plan_cache_mode=force_custom_plan body 57c201a81554b197a607f51c5decdec7
 -- function waiting_answers(p pool, uids uuid[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 82c5e17b2e17347cdd7b929b44c89c4b
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 9dfd997105052aee713d3c5cb654db87

@@ -7,6 +7,13 @@ create or replace function ipam.grant_leases(
     addrs inet[]
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
 begin
+    if p.quota is not null or exists (select from unnest(namespaces) n where n <> p.namespace) then
+        insert into ipam.held_by as h (pool_id, namespace, held)
+        select p.id, u.namespace, sum(u.count) from unnest(namespaces, counts) u(namespace, count)
+        where p.quota is not null or u.namespace <> p.namespace
+        group by u.namespace
+        on conflict (pool_id, namespace) do update set held = h.held + excluded.held;
+    end if;
     if p.default_lease is not null or exists (select from ipam.term t where t.claim_uid = any(uids)) then
         return query select * from ipam.start_terms(p, uids, spec_generations);
     end if;
@@ -46,10 +53,21 @@ create or replace function ipam.held(uids uuid[]) returns setof ipam.answer lang
     select l.claim_uid, 'Held', array_agg(l.addr order by l.ordinal), min(l.generation), min(l.allocated_at),
         min(l.namespace), min(l.name), null::bigint, null::int, p.prefix_length, p.gateway, p.dns_servers,
         jsonb_build_object(
-            'pool', p.name, 'expiresAt', (select t.expires_at from ipam.term t where t.claim_uid = l.claim_uid))
+            'pool', p.name, 'poolNamespace', p.namespace, 'expiresAt', (select t.expires_at from ipam.term t where t.claim_uid = l.claim_uid))
     from ipam.lease l join ipam.pool p on p.id = l.pool_id
     where l.claim_uid = any(uids) and l.released_at is null
     group by l.claim_uid, p.id
+$$;
+
+-- Who needs no addresses: who holds them, is deleted, or has had its term.
+create or replace function ipam.answered(uids uuid[]) returns setof ipam.answer language sql stable as $$
+    select * from ipam.held(uids)
+    union all
+    select t.claim_uid, 'Vanished', null, null, null, null, null, null, null, null, null, null, null
+    from ipam.tombstone t where t.claim_uid = any(uids)
+        and not exists (select from ipam.lease q where q.claim_uid = t.claim_uid and q.released_at is null)
+    union all
+    select * from ipam.expired(uids)
 $$;
 
 create or replace function ipam.enqueue(
@@ -74,11 +92,15 @@ $$;
 
 -- Whom `stock` addresses are for, of those who wait for any address. In order of the queue; whoever does not fit is
 -- passed by smaller ones until those have got as many addresses as it asks for, then stands for ten minutes in which
--- nobody behind it is served, then is passed again. Who can never fit stands in nobody's way.
-create or replace function ipam.served_next(p ipam.pool, stock bigint, lim int) returns uuid[]
+-- nobody behind it is served, then is passed again. Who can never fit stands in nobody's way, nor does who would exceed
+-- the quota of its namespace.
+create or replace function ipam.served_next(p ipam.pool, stock bigint, full_up text[], lim int) returns uuid[]
     language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
+    line refcursor;
     w ipam.waiting;
+    rooms jsonb := '{}';
+    room bigint;
     chosen uuid[] := '{}';
     given bigint := 0;
     skipped uuid[] := '{}';
@@ -86,12 +108,27 @@ declare
     most bigint;  -- that those who are passed let through; null: all of it
     refused bigint;
 begin
-    for w in
+    -- Read and locked one by one: most calls serve one.
+    if p.selectors = '{}' then
+        open line for
         select q.* from ipam.waiting q
         where q.pool_namespace = p.namespace and q.pool_name = p.name and q.wanted is null and q.count <= p.size
-        order by q.priority desc, q.seq limit lim for update
+            and q.namespace <> all(full_up)
+        order by q.priority desc, q.seq limit lim for update;
+    else
+        open line for
+        select q.* from ipam.waiting q
+        where q.claim_uid = any(array(select h.claim_uid from ipam.head_of_queue(p, full_up, lim) h))
+            and q.count <= p.size
+        order by q.priority desc, q.seq for update;
+    end if;
     loop
-        exit when given = stock;
+        fetch line into w;
+        exit when not found or given = stock;
+        if p.quota is not null then
+            room := coalesce((rooms ->> w.namespace)::bigint, ipam.room(p, w.namespace));
+            continue when w.count > room;
+        end if;
         if w.count > stock - given then
             exit when w.stands_until > now();
             skipped := skipped || w.claim_uid;
@@ -103,8 +140,10 @@ begin
         else
             chosen := chosen || w.claim_uid;
             given := given + w.count;
+            rooms := rooms || jsonb_build_object(w.namespace, room - w.count);
         end if;
     end loop;
+    close line;
     if given > 0 or refused is not null then
         update ipam.waiting q set
             passed = case when q.passed + given - u.before + refused > q.count then 0
@@ -125,26 +164,36 @@ declare
     wishes record;
     addrs inet[] := '{}';
     taken uuid[] := '{}';
+    rooms jsonb := '{}';
+    room bigint;
+    full_up text[];
+    head uuid[];
     stock bigint;
 begin
     -- Locked, because a release that names another pool or a claim that turns to one may take a place away meanwhile.
     for w in
         select q.* from ipam.waiting q
-        where q.pool_namespace = p.namespace and q.pool_name = p.name and q.wanted is not null and (
+        where q.pool_namespace = p.namespace and q.pool_name = any(ipam.queues(p)) and q.wanted is not null and (
             exists (
                 select from (
                     select f.lo from ipam.free_range f where f.pool_id = p.id and f.hi >= q.wanted order by f.hi limit 1
                 ) f where f.lo <= q.wanted)
             or exists (
-                select from ipam.lease l where l.pool_id = p.id and l.addr = q.wanted
-                and l.released_at is not null and l.reusable_at <= now()))
+                select from ipam.lease l where l.pool_id = p.id and l.addr = q.wanted and l.released_at is not null))
         order by q.priority desc, q.seq limit lim for update of q
     loop
         if exists (select from ipam.lease l where l.claim_uid = w.claim_uid and l.released_at is null) then
             delete from ipam.waiting q where q.claim_uid = w.claim_uid;
-        elsif ipam.carve(p.id, w.wanted) then
+            continue;
+        end if;
+        if p.quota is not null then
+            room := coalesce((rooms ->> w.namespace)::bigint, ipam.room(p, w.namespace));
+            continue when room < 1;
+        end if;
+        if ipam.carve(p.id, w.wanted) or ipam.carve_own(p, w.claim_uid, w.namespace, w.name, w.wanted) then
             taken := taken || w.claim_uid;
             addrs := addrs || w.wanted;
+            rooms := rooms || jsonb_build_object(w.namespace, room - 1);
         end if;
     end loop;
     if cardinality(taken) > 0 then
@@ -158,27 +207,18 @@ begin
         return query select * from ipam.grant_leases(
             p, wishes.uids, wishes.generations, wishes.namespaces, wishes.names, wishes.counts, wishes.actors, addrs);
     end if;
-    if not exists (
-        select from ipam.waiting q
-        where q.pool_namespace = p.namespace and q.pool_name = p.name and q.wanted is null) then
-        return;
-    end if;
-    if ipam.available(p, 1) = 0 then
+    full_up := case when p.quota is not null then array(
+        select h.namespace from ipam.held_by h where h.pool_id = p.id and h.held >= p.quota) else '{}' end;
+    if not exists (select from ipam.head_of_queue(p, full_up, 1)) or ipam.available(p, 1) = 0 then
         return;
     end if;
     -- Who holds (by another pool, in a race that its place has lost) does not wait.
+    head := array(select h.claim_uid from ipam.head_of_queue(p, full_up, lim) h);
     delete from ipam.waiting q using ipam.lease l
-    where q.claim_uid = any(array(
-            select h.claim_uid from ipam.waiting h
-            where h.pool_namespace = p.namespace and h.pool_name = p.name and h.wanted is null
-            order by h.priority desc, h.seq limit lim))
-        and l.claim_uid = q.claim_uid and l.released_at is null;
+    where q.claim_uid = any(head) and l.claim_uid = q.claim_uid and l.released_at is null;
     stock := ipam.available(p, (
-        select coalesce(sum(h.count), 0) from (
-            select q.count from ipam.waiting q
-            where q.pool_namespace = p.namespace and q.pool_name = p.name and q.wanted is null and q.count <= p.size
-            order by q.priority desc, q.seq limit lim) h));
-    taken := ipam.served_next(p, stock, lim);
+        select coalesce(sum(q.count), 0) from ipam.waiting q where q.claim_uid = any(head) and q.count <= p.size));
+    taken := ipam.served_next(p, stock, full_up, lim);
     with gone as (
         delete from ipam.waiting q where q.claim_uid = any(taken) returning q.*)
     select array_agg(claim_uid order by priority desc, seq) uids,
@@ -208,12 +248,11 @@ create or replace function ipam.next_due(p ipam.pool) returns setof ipam.answer 
         -- What has cooled in an LRU pool stays in the ledger, and is no news.
         select least(min(l.reusable_at), (
             select min(w.stands_until) from ipam.waiting w
-            where w.pool_namespace = p.namespace and w.pool_name = p.name and w.stands_until > now())) at
+            where w.pool_namespace = p.namespace and w.pool_name = any(ipam.queues(p)) and w.stands_until > now())) at
         from ipam.lease l where l.pool_id = p.id and l.released_at is not null
             and (p.strategy <> 'LeastRecentlyUsed' or l.reusable_at >= now())
     ) due
-    where due.at is not null and not p.paused and exists (
-        select from ipam.waiting w where w.pool_namespace = p.namespace and w.pool_name = p.name)
+    where due.at is not null and not p.paused and ipam.anyone_waits(p)
 $$;
 
 -- How the claims among `uids` that wait for this pool stand.
@@ -234,19 +273,23 @@ begin
         select w.claim_uid, row_number() over (order by w.priority desc, w.seq) place from ipam.waiting w
         where w.pool_namespace = p.namespace and w.pool_name = p.name and w.wanted is null)
     select w.claim_uid,
-        case when p.paused then 'Paused' when w.count > stock then 'Exhausted' else 'Queued' end,
+        case when p.paused then 'Paused' when w.count > ipam.room(p, w.namespace) then 'OverQuota'
+            when w.count > stock then 'Exhausted' else 'Queued' end,
         null::inet[], null::bigint, null::timestamptz, w.namespace, w.name, w.generation, queue.place::int,
-        null::int, null::inet, null::inet[], facts
+        null::int, null::inet, null::inet[],
+        facts || ipam.quota_facts(p, w.namespace) || jsonb_build_object('count', w.count)
     from ipam.waiting w join queue using (claim_uid) where w.claim_uid = any(uids);
     return query
     select w.claim_uid,
-        case when p.paused then 'Paused' when home.lo is null then 'Outside' else 'Conflict' end,
+        case when p.paused then 'Paused' when home.lo is null then 'Outside'
+            when ipam.room(p, w.namespace) < 1 then 'OverQuota' else 'Conflict' end,
         null::inet[], null::bigint, null::timestamptz, w.namespace, w.name, w.generation, null::int,
         null::int, null::inet, null::inet[],
         jsonb_build_object(
             'wanted', ipam.spelled(w.wanted), 'below', ipam.spelled(below.hi), 'above', ipam.spelled(above.lo),
             'cooling', extract(epoch from l.reusable_at - now()),
             'holder', case when l.released_at is null and l.namespace = w.namespace then l.name end)
+            || ipam.quota_facts(p, w.namespace)
     from ipam.waiting w
     left join lateral (
         select r.lo from (
@@ -330,6 +373,12 @@ create or replace function ipam.shared_keys(uids uuid[], namespaces text[], name
     cross join lateral ipam.noted(a.uid, jsonb_build_object('sharedKey', other.name)) n
 $$;
 
+-- What tells that a later claim of the namespace is this one come again.
+create or replace function ipam.key_of(uid uuid, its_name text) returns text language sql stable as $$
+    select coalesce(
+        (select d.sticky_key from ipam.claim_detail d where d.claim_uid = uid and d.sticky_key <> ''), its_name)
+$$;
+
 -- Take an address that cools, if it cools from this very identity.
 create or replace function ipam.carve_own(p ipam.pool, uid uuid, its_namespace text, its_name text, wish inet)
     returns boolean language plpgsql set plan_cache_mode = force_generic_plan as $$
@@ -337,9 +386,7 @@ begin
     delete from ipam.lease l using ipam.memory m
     where l.pool_id = p.id and l.addr = wish and l.released_at is not null
         and m.namespace = its_namespace and m.pool_namespace = p.namespace and m.pool_name = p.name
-        and m.key = coalesce(
-            (select d.sticky_key from ipam.claim_detail d where d.claim_uid = uid and d.sticky_key <> ''), its_name)
-        and m.addr = wish and m.generation = l.generation;
+        and m.key = ipam.key_of(uid, its_name) and m.addr = wish and m.generation = l.generation;
     return found;
 end $$;
 
@@ -415,9 +462,9 @@ declare
     p ipam.pool;
     l inet;
     h inet;
-    n bigint := 0;
-    m bigint := 0;
+    n bigint;
     keep int[];
+    strangers int[];
     late int[] := '{}';
     lucky int[] := '{}';
     addrs inet[] := '{}';
@@ -434,12 +481,14 @@ begin
     end if;
     -- The common case: one new claim for one address, nobody in front, nothing to sweep.
     if cardinality(uids) = 1 and counts[1] = 1 and wishes is null and p.strategy = 'FirstFree'
-        and not p.paused and not p.retiring and leases is null and p.default_lease is null then
+        and not p.paused and not p.retiring and leases is null and p.default_lease is null and p.quota is null
+        and namespaces[1] = p.namespace then
         if not exists (select from ipam.lease q where q.claim_uid = uids[1] and q.released_at is null)
             and not exists (select from ipam.tombstone q where q.claim_uid = uids[1])
             and not exists (select from ipam.waiting q where q.claim_uid = uids[1])
             and not exists (
                 select from ipam.waiting q where q.pool_namespace = p.namespace and q.pool_name = p.name)
+            and (p.selectors = '{}' or not ipam.anyone_waits(p))
             and not exists (
                 select from ipam.lease q
                 where q.pool_id = p.id and q.released_at is not null and q.reusable_at <= now())
@@ -470,29 +519,35 @@ begin
     end if;
     -- A claim waits in one queue: its places in others go first, so that whoever serves those has done it or will not.
     delete from ipam.waiting w
-    where w.claim_uid = any(uids) and (w.pool_namespace, w.pool_name) <> (allocate.pool_namespace, allocate.pool_name);
+    where w.claim_uid = any(uids) and (w.pool_namespace <> allocate.pool_namespace
+        or w.pool_name not in (allocate.pool_name, ipam.beside(allocate.pool_name)));
     if leases is not null then
         perform ipam.ask_terms(uids, spec_generations, leases, renewals);
     end if;
-    -- Who is answered already.
-    return query select * from ipam.held(uids);
+    return query select * from ipam.answered(uids);
     get diagnostics n = row_count;
-    return query select t.claim_uid, 'Vanished', null::inet[], null::bigint, null::timestamptz, null::text, null::text,
-        null::bigint, null::int, null::int, null::inet, null::inet[], null::jsonb
-        from ipam.tombstone t where t.claim_uid = any(uids)
-        and not exists (select from ipam.lease q where q.claim_uid = t.claim_uid and q.released_at is null);
-    get diagnostics m = row_count;
-    n := n + m;
-    return query select * from ipam.expired(uids);
-    get diagnostics m = row_count;
-    if n + m > 0 then
-        select array_agg(u.k order by u.k) into keep from unnest(uids) with ordinality u(uid, k)
-        where not exists (select from ipam.lease q where q.claim_uid = u.uid and q.released_at is null)
-            and not exists (select from ipam.tombstone q where q.claim_uid = u.uid)
-            and not exists (select from ipam.term q where q.claim_uid = u.uid and q.expired_at is not null);
-        if keep is null then
-            return;
+    if n > 0 then
+        keep := array(
+            select u.k from unnest(uids) with ordinality u(uid, k)
+            where u.uid not in (select a.claim_uid from ipam.answered(uids) a) order by u.k);
+    end if;
+    if exists (select from unnest(namespaces) s where s <> pool_namespace) then
+        keep := coalesce(keep, array(select generate_subscripts(uids, 1)));
+        strangers := array(select i from unnest(keep) i where not coalesce(ipam.lends(p, namespaces[i]), false));
+        if cardinality(strangers) > 0 then
+            perform e.* from (
+                select array_agg(uids[i]) a, array_agg(spec_generations[i]) b, array_agg(namespaces[i]) c,
+                    array_agg(names[i]) d, array_agg(counts[i]) e, array_agg(wishes[i]) f, array_agg(actors[i]) g
+                from unnest(strangers) i
+            ) v cross join lateral ipam.enqueue(
+                pool_namespace, ipam.beside(pool_name), v.a, v.b, v.c, v.d, v.e, v.f, v.g) e;
+            return query select * from ipam.forbidden(array(select uids[i] from unnest(strangers) i));
+            keep := array(select i from unnest(keep) i where i <> all(strangers));
         end if;
+    end if;
+    if keep = '{}' then
+        return;
+    elsif keep is not null then
         select array_agg(uids[i]), array_agg(spec_generations[i]), array_agg(namespaces[i]), array_agg(names[i]),
             array_agg(counts[i]), array_agg(wishes[i]), array_agg(actors[i])
         into uids, spec_generations, namespaces, names, counts, wishes, actors from unnest(keep) i;
@@ -507,8 +562,7 @@ begin
         perform ipam.sweep(p.id, (64 + 2 * total)::int);
     end if;
     -- A queue is never overtaken: join it, then serve it from its head.
-    if p.paused or exists (
-        select from ipam.waiting q where q.pool_namespace = p.namespace and q.pool_name = p.name) then
+    if p.paused or p.quota is not null or ipam.anyone_waits(p) then
         perform ipam.enqueue(
             pool_namespace, pool_name, uids, spec_generations, namespaces, names, counts, wishes, actors);
         if not p.paused then
@@ -577,9 +631,17 @@ create or replace function ipam.serve(pool_namespace text, pool_name text, lim i
     returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     p ipam.pool;
+    other ipam.pool;
     uids uuid[];
 begin
+    if tell then  -- also those that claims by selector may come to now
+        perform from ipam.pool q where q.namespace = $1 and (q.name = $2 or q.selectors <> '{}')
+        order by q.id for no key update;
+    end if;
     select * into p from ipam.pool q where q.namespace = pool_namespace and q.name = pool_name for no key update;
+    if tell and p.id is not null and not p.retiring then
+        perform ipam.heed_consent(p);
+    end if;
     if p.id is not null and not p.retiring and not p.paused then
         if p.strategy <> 'LeastRecentlyUsed' then
             perform ipam.sweep(p.id, 4 * lim);
@@ -597,6 +659,24 @@ begin
         else
             return query select * from ipam.not_found(pool_namespace, pool_name, uids);
         end if;
+        return query select * from ipam.forbidden(array(
+            select w.claim_uid from ipam.waiting w
+            where w.pool_namespace = $1 and w.pool_name = ipam.beside($2) limit lim));
+        for other in
+            select q.* from ipam.pool q
+            where q.namespace = $1 and q.name <> $2 and q.selectors <> '{}' and not q.paused
+            order by q.priority desc, q.id
+        loop
+            if exists (select from ipam.waiting w where w.pool_namespace = $1 and w.pool_name = any(other.selectors)) then
+                return query select * from ipam.serve_selected(other, lim);
+                return query select * from ipam.next_due(other);
+            end if;
+        end loop;
+        return query
+        select a.* from ipam.selector s cross join lateral ipam.selected_answers(s, array(
+            select w.claim_uid from ipam.waiting w
+            where w.pool_namespace = s.namespace and w.pool_name = s.name order by w.priority desc, w.seq limit lim)) a
+        where s.namespace = $1;
     end if;
 end $$;
 
@@ -609,11 +689,18 @@ create or replace function ipam.release(
 declare
     pools int[];
     queues int[];
+    rationed int[];
     enders uuid[];
 begin
-    -- The pools' rows, so that an allocation for one of these claims is either before us or sees the tombstone.
+    -- The selectors' and pools' rows, so that an allocation for one of these claims is either before us or sees the
+    -- tombstone.
+    if exists (select from unnest(pool_names) u(name) where u.name like '? %') then
+        perform from ipam.selector s join unnest(pool_namespaces, pool_names) u(namespace, name) using (namespace, name)
+        order by s.namespace, s.name for no key update of s;
+    end if;
     perform from ipam.pool q where q.id in (
-        select q.id from ipam.pool q join unnest(pool_namespaces, pool_names) u(namespace, name) using (namespace, name)
+        select q.id from ipam.pool q join unnest(pool_namespaces, pool_names) u(namespace, name)
+            on q.namespace = u.namespace and (q.name = u.name or u.name = any(q.selectors))
         union
         select l.pool_id from ipam.lease l where l.claim_uid = any(uids) and l.released_at is null)
     order by q.id for no key update;
@@ -623,7 +710,8 @@ begin
     with quit as (
         delete from ipam.waiting w where w.claim_uid = any(uids)
         returning w.pool_namespace namespace, w.pool_name name)
-    select array_agg(distinct q.id) into queues from quit join ipam.pool q using (namespace, name);
+    select array_agg(distinct q.id) into queues from quit join ipam.pool q
+        on q.namespace = quit.namespace and (q.name = quit.name or quit.name = any(q.selectors));
     with ended as (
         update ipam.lease l set released_at = now(), reusable_at = now() + q.cool_down, act = 'R', actor = u.actor
         from unnest(uids, lease_generations, actors) u(uid, generation, actor), ipam.pool q
@@ -639,8 +727,14 @@ begin
         order by 1, 2, 3, 4, 5, e.generation desc
         on conflict (namespace, key, pool_namespace, pool_name, ordinal) do update set
             addr = excluded.addr, generation = excluded.generation, at = excluded.at
-        where m.generation < excluded.generation)
-    select array_agg(distinct pool_id), array_agg(claim_uid) into pools, enders from ended;
+        where m.generation < excluded.generation),
+    counted as (
+        update ipam.held_by h set held = h.held - e.n
+        from (select d.pool_id, d.namespace, count(*) n from ended d group by d.pool_id, d.namespace) e
+        where h.pool_id = e.pool_id and h.namespace = e.namespace
+        returning h.pool_id)
+    select array_agg(distinct pool_id), array_agg(claim_uid), (select array_agg(pool_id) from counted)
+    into pools, enders, rationed from ended;
     update ipam.term t set since = null, expires_at = null where t.claim_uid = any(enders) and t.since is not null;
     if gone then
         delete from ipam.term t where t.claim_uid = any(uids);
@@ -654,11 +748,16 @@ begin
             null::int, null::int, null::inet, null::inet[], jsonb_build_object('seconds', 0)
         from ipam.pool q cross join lateral (
             select min(head.count) count from (
-                select w.count from ipam.waiting w
-                where w.pool_namespace = q.namespace and w.pool_name = q.name and w.wanted is null and w.count <= q.size
-                order by w.priority desc, w.seq limit 100) head
+                select w.count from ipam.head_of_queue(q, '{}', 100) w where w.count <= q.size) head
             having min(head.count) is not null) small
         where q.id = any(queues) and not q.paused and not q.retiring and small.count <= ipam.available(q, small.count);
+    end if;
+    if rationed is not null then
+        return query
+        select null::uuid, 'Due', null::inet[], null::bigint, null::timestamptz, q.namespace, q.name, null::bigint,
+            null::int, null::int, null::inet, null::inet[], jsonb_build_object('seconds', 0)
+        from ipam.pool q
+        where q.id = any(rationed) and q.quota is not null and not q.paused and not q.retiring and ipam.anyone_waits(q);
     end if;
 end $$;
 
@@ -690,6 +789,12 @@ begin
         continue when exists (select from ipam.lease l where l.claim_uid = uids[k] and l.released_at is null)
             or exists (select from ipam.tombstone t where t.claim_uid = uids[k])
             or exists (select from ipam.term t where t.claim_uid = uids[k] and t.expired_at is not null);
+        if not ipam.lends(p, namespaces[k]) then
+            return next row(
+                uids[k], 'Forbidden', null, null, null, namespaces[k], names[k], spec_generations[k], null,
+                null, null, null, null)::ipam.answer;
+            continue;
+        end if;
         select array_agg(a.addr order by a.i) into wanted
         from unnest(claim_of, claim_addrs) with ordinality a(claim, addr, i) where a.claim = k;
         begin

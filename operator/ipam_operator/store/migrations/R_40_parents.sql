@@ -45,26 +45,33 @@ create or replace function ipam.put_pool(
     new_uid uuid, new_namespace text, new_name text, new_generation bigint, its_network int, new_type text,
     new_strategy text, new_cool_down interval, new_default_lease interval,
     new_max_lease interval, new_paused boolean, new_asked_lo inet[], new_asked_hi inet[],
-    new_exclude_lo inet[], new_exclude_hi inet[], part_lo inet[], part_hi inet[], new_lo inet[], new_hi inet[]
+    new_exclude_lo inet[], new_exclude_hi inet[], part_lo inet[], part_hi inet[], new_lo inet[], new_hi inet[],
+    new_labels jsonb, new_priority int, new_allowed_from text, new_allowed_selector jsonb, new_quota bigint
 ) returns int language plpgsql as $$
 declare
     n ipam.network;
+    written ipam.pool;
     it int;
 begin
+    perform ipam.lock_selectors(new_namespace);
     perform ipam.lock_pool_name(new_namespace, new_name);
     select * into strict n from ipam.network where id = its_network;
     insert into ipam.pool as p (uid, namespace, name, generation, network_id, type, strategy, cool_down, default_lease,
-        max_lease, paused, asked_lo, asked_hi, exclude_lo, exclude_hi, size, prefix_length, gateway, dns_servers)
+        max_lease, paused, asked_lo, asked_hi, exclude_lo, exclude_hi, size, prefix_length, gateway, dns_servers, labels,
+        priority, allowed_from, allowed_selector, quota)
     values (new_uid, new_namespace, new_name, new_generation, n.id, new_type, new_strategy,
         make_interval(secs => extract(epoch from new_cool_down)::float8),
         make_interval(secs => extract(epoch from new_default_lease)::float8),
-        make_interval(secs => extract(epoch from new_max_lease)::float8), new_paused, new_asked_lo, new_asked_hi, new_exclude_lo, new_exclude_hi, 0, masklen(n.cidr), n.gateway, n.dns_servers)
+        make_interval(secs => extract(epoch from new_max_lease)::float8), new_paused, new_asked_lo, new_asked_hi,
+        new_exclude_lo, new_exclude_hi, 0, masklen(n.cidr), n.gateway, n.dns_servers, new_labels, new_priority,
+        new_allowed_from, new_allowed_selector, new_quota)
     on conflict (uid) do update set generation = excluded.generation, type = excluded.type,
         strategy = excluded.strategy, cool_down = excluded.cool_down,
         default_lease = excluded.default_lease, max_lease = excluded.max_lease, paused = excluded.paused,
         asked_lo = excluded.asked_lo, asked_hi = excluded.asked_hi, exclude_lo = excluded.exclude_lo,
         exclude_hi = excluded.exclude_hi, prefix_length = excluded.prefix_length, gateway = excluded.gateway,
-        dns_servers = excluded.dns_servers
+        dns_servers = excluded.dns_servers, labels = excluded.labels, priority = excluded.priority,
+        allowed_from = excluded.allowed_from, allowed_selector = excluded.allowed_selector, quota = excluded.quota
     returning p.id into it;
     delete from ipam.refusal where kind = 'pool' and namespace = new_namespace and name = new_name;
     if (select array_agg(row(lower(rng), upper(rng)) order by rng) from ipam.part where pool_id = it)
@@ -83,6 +90,10 @@ begin
             select coalesce(sum(ipam.range_size(lo, hi)), 0) from ipam.pool_range where pool_id = it) where id = it;
         perform ipam.rebuild_free_ranges(it);
     end if;
+    select * into written from ipam.pool q where q.id = it;
+    perform ipam.recount_held_by(written);
+    perform ipam.heed_consent(written);
+    perform ipam.assign_selectors(new_namespace);
     return it;
 end $$;
 
@@ -124,6 +135,7 @@ create or replace function ipam.retire_pool(its_uid uuid, its_namespace text, it
 declare
     it int;
 begin
+    perform ipam.lock_selectors(its_namespace);
     delete from ipam.refusal r
     where r.kind = 'pool' and r.namespace = its_namespace and r.name = its_name and r.uid = its_uid;
     select id into it from ipam.pool p where p.uid = its_uid for update;
@@ -131,6 +143,7 @@ begin
         return;
     end if;
     update ipam.pool p set retiring = true where p.id = it and not p.retiring;
+    perform ipam.assign_selectors(its_namespace);
     return query
     select count(*) over (), h.namespace, h.name from (
         select distinct l.namespace, l.name from ipam.lease l where l.pool_id = it and l.released_at is null) h
@@ -165,13 +178,17 @@ end $$;
 create or replace function ipam.pool_counters(uids uuid[])
     returns table (
         uid uuid, namespace text, name text, network text, paused boolean, size numeric, free numeric,
-        cooling bigint, waiting bigint, largest_lo inet[], largest_hi inet[], ranges text[])
+        cooling bigint, waiting bigint, largest_lo inet[], largest_hi inet[], ranges text[], unlent jsonb)
     language sql stable as $$
     select p.uid, p.namespace, p.name, n.name, p.paused, p.size, coalesce(f.total, 0) + c.cooled,
         c.total - c.cooled, w.total,
         (f.lo)[1:64], (f.hi)[1:64],
         array(select case when r.lo = r.hi then ipam.spelled(r.lo) else ipam.spelled(r.lo) || '-' || ipam.spelled(r.hi) end
-            from ipam.pool_range r where r.pool_id = p.id order by r.hi limit 64)
+            from ipam.pool_range r where r.pool_id = p.id order by r.hi limit 64),
+        (select jsonb_object_agg(h.namespace, h.held) from (
+            select h.namespace, h.held from ipam.held_by h
+            where h.pool_id = p.id and h.held > 0 and h.namespace <> p.namespace and not ipam.lends(p, h.namespace)
+            order by h.held desc, h.namespace limit 16) h)
     from ipam.pool p join ipam.network n on n.id = p.network_id
     cross join lateral (
         select sum(s.size) total, array_agg(s.lo order by s.size desc, s.hi) lo, array_agg(s.hi order by s.size desc, s.hi) hi
@@ -183,7 +200,8 @@ create or replace function ipam.pool_counters(uids uuid[])
             count(*) filter (where p.strategy = 'LeastRecentlyUsed' and l.reusable_at <= now()) cooled
         from ipam.lease l where l.pool_id = p.id and l.released_at is not null) c
     cross join lateral (
-        select count(*) total from ipam.waiting w where w.pool_namespace = p.namespace and w.pool_name = p.name) w
+        select count(*) total from ipam.waiting w
+        where w.pool_namespace = p.namespace and w.pool_name = any(ipam.queues(p))) w
     where p.uid = any(uids)
 $$;
 

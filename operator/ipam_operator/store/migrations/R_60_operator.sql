@@ -64,6 +64,7 @@ begin
     get diagnostics n = row_count;
     delete from ipam.memory m where m.ctid = any(array(
         select ctid from ipam.memory where at < now() - remember limit 10000));
+    perform ipam.forget_selectors(interval '1 day');
     perform ipam.ensure_history_partitions(3);
     return n;
 end $$;

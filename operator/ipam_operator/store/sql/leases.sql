@@ -16,3 +16,9 @@ select * from ipam.expire($1::int, $2::text);
 -- name: adopt
 select * from ipam.adopt(
     $1::text, $2::text, $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::int[], $9::inet[]);
+
+-- name: allocate_selected
+select * from ipam.allocate_selected(
+    $1::text, $2::text, $3::text, $4::text::jsonb, $5::text, $6::text, $7::int, $8::uuid[], $9::bigint[], $10::text[],
+    $11::text[], $12::int[], $13::inet[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::interval[],
+    $20::timestamptz[], $21::int[]);

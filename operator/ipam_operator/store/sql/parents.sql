@@ -12,7 +12,7 @@ select ipam.put_network(
 
 -- name: pools_of_network
 select id, uid, generation, namespace, name, type, strategy, cool_down, default_lease, max_lease, paused, asked_lo,
-    asked_hi, exclude_lo, exclude_hi
+    asked_hi, exclude_lo, exclude_hi, labels, priority, allowed_from, allowed_selector, quota
 from ipam.pool where network_id = $1::int order by id for update;
 
 -- name: pool_by_name
@@ -21,7 +21,8 @@ select id, uid, retiring, network_id from ipam.pool where namespace = $1::text a
 -- name: put_pool
 select ipam.put_pool(
     $1::uuid, $2::text, $3::text, $4::bigint, $5::int, $6::text, $7::text, $8::interval, $9::interval, $10::interval,
-    $11::boolean, $12::inet[], $13::inet[], $14::inet[], $15::inet[], $16::inet[], $17::inet[], $18::inet[], $19::inet[]);
+    $11::boolean, $12::inet[], $13::inet[], $14::inet[], $15::inet[], $16::inet[], $17::inet[], $18::inet[], $19::inet[],
+    $20::text::jsonb, $21::int, $22::text, $23::text::jsonb, $24::bigint);
 
 -- name: held_outside
 select * from ipam.held_outside($1::int, $2::inet[], $3::inet[], $4::int);
@@ -39,8 +40,11 @@ select * from ipam.retire_pool($1::uuid, $2::text, $3::text, $4::int);
 select * from ipam.retire_network($1::uuid, $2::text, $3::text, $4::int);
 
 -- name: parents_in_store
-select 'ipnetworks' kind, uid, namespace, name, generation from ipam.network
-union all select 'ippools', uid, namespace, name, generation from ipam.pool;
+select 'ipnetworks' kind, uid, namespace, name, generation, '{}'::jsonb labels from ipam.network
+union all select 'ippools', uid, namespace, name, generation, labels from ipam.pool;
+
+-- name: put_tenants
+select * from ipam.put_tenants($1::text::jsonb, $2::boolean);
 
 -- name: refusal
 select reason, message from ipam.refusal where kind = $1::text and namespace = $2::text and name = $3::text;

@@ -1,0 +1,94 @@
+-- Who may take from a pool, how much, and who waits for it.
+
+-- A label selector as Kubernetes has it (metav1.LabelSelector).
+create or replace function ipam.selects(selector jsonb, labels jsonb) returns boolean language sql immutable as $$
+    select labels @> coalesce(selector -> 'matchLabels', '{}') and not exists (
+        select from jsonb_array_elements(coalesce(selector -> 'matchExpressions', '[]')) e
+        where not case e ->> 'operator'
+            when 'In' then coalesce(e -> 'values' ? (labels ->> (e ->> 'key')), false)
+            when 'NotIn' then not coalesce(e -> 'values' ? (labels ->> (e ->> 'key')), false)
+            when 'Exists' then labels ? (e ->> 'key')
+            else not labels ? (e ->> 'key') end)
+$$;
+
+-- Whether claims of this namespace may take from the pool. Its own always may.
+create or replace function ipam.lends(p ipam.pool, to_namespace text) returns boolean language sql stable as $$
+    select p.namespace = to_namespace or p.allowed_from = 'All' or p.allowed_from = 'Selector' and exists (
+        select from ipam.tenant t where t.namespace = to_namespace and ipam.selects(p.allowed_selector, t.labels))
+$$;
+
+-- How many addresses more the namespace may hold; null: as many as there are.
+create or replace function ipam.room(p ipam.pool, its_namespace text) returns bigint language sql stable as $$
+    select p.quota - coalesce((
+        select h.held from ipam.held_by h where h.pool_id = p.id and h.namespace = its_namespace), 0)
+$$;
+
+-- Addresses by namespace anew from the ledger: the repair for any drift, and the start of a quota.
+create or replace function ipam.recount_held_by(p ipam.pool) returns void language sql as $$
+    delete from ipam.held_by h where h.pool_id = p.id;
+    insert into ipam.held_by (pool_id, namespace, held)
+    select l.pool_id, l.namespace, count(*) from ipam.lease l
+    where l.pool_id = p.id and l.released_at is null and (p.quota is not null or l.namespace <> p.namespace)
+    group by l.pool_id, l.namespace
+$$;
+
+-- The names under which claims wait for this pool.
+create or replace function ipam.queues(p ipam.pool) returns text[] language sql immutable as $$
+    select array_append(p.selectors, p.name)
+$$;
+
+create or replace function ipam.anyone_waits(p ipam.pool) returns boolean language sql stable as $$
+    select exists (select from ipam.waiting w where w.pool_namespace = p.namespace and w.pool_name = p.name)
+        or p.selectors <> '{}' and exists (
+            select from ipam.waiting w where w.pool_namespace = p.namespace and w.pool_name = any(p.selectors))
+$$;
+
+-- The first `lim` of those who wait for any address of this pool, less the namespaces `full_up`.
+create or replace function ipam.head_of_queue(p ipam.pool, full_up text[], lim int) returns setof ipam.waiting
+    language plpgsql stable rows 100 set plan_cache_mode = force_generic_plan as $$
+begin
+    if p.selectors = '{}' then
+        return query
+        select w.* from ipam.waiting w
+        where w.pool_namespace = p.namespace and w.pool_name = p.name and w.wanted is null
+            and w.namespace <> all(full_up)
+        order by w.priority desc, w.seq limit lim;
+    else
+        return query
+        select h.* from unnest(ipam.queues(p)) q(name) cross join lateral (
+            select w.* from ipam.waiting w
+            where w.pool_namespace = p.namespace and w.pool_name = q.name and w.wanted is null
+                and w.namespace <> all(full_up)
+            order by w.priority desc, w.seq limit lim) h
+        order by h.priority desc, h.seq limit lim;
+    end if;
+end $$;
+
+-- Whom the pool does not lend to waits beside its queue, where nobody looks until consent is given.
+create or replace function ipam.beside(pool_name text) returns text language sql immutable as $$
+    select pool_name || '!'
+$$;
+
+create or replace function ipam.forbidden(uids uuid[]) returns setof ipam.answer language sql stable as $$
+    select w.claim_uid, 'Forbidden', null::inet[], null::bigint, null::timestamptz, w.namespace, w.name, w.generation,
+        null::int, null::int, null::inet, null::inet[], null::jsonb
+    from ipam.waiting w where w.claim_uid = any(uids)
+$$;
+
+-- Into the queue whom the pool lends to now, beside it whom it does not lend to any more; says who has moved.
+create or replace function ipam.heed_consent(p ipam.pool) returns uuid[] language sql as $$
+    with moved as (
+        update ipam.waiting w set pool_name = case when l.lends then p.name else ipam.beside(p.name) end
+        from (
+            select q.claim_uid, ipam.lends(p, q.namespace) lends from ipam.waiting q
+            where q.pool_namespace = p.namespace and q.pool_name in (p.name, ipam.beside(p.name))
+                and q.namespace <> p.namespace) l
+        where w.claim_uid = l.claim_uid and (w.pool_name = p.name) <> l.lends
+        returning w.claim_uid)
+    select coalesce(array_agg(claim_uid), '{}') from moved
+$$;
+
+create or replace function ipam.quota_facts(p ipam.pool, its_namespace text) returns jsonb language sql stable as $$
+    select case when p.quota is null then '{}'::jsonb
+        else jsonb_build_object('quota', p.quota, 'holds', p.quota - ipam.room(p, its_namespace)) end
+$$;

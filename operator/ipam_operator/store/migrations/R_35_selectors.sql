@@ -1,0 +1,237 @@
+-- Claims that say what pools are like instead of naming one.
+
+create or replace function ipam.lock_selectors(its_namespace text) returns void language sql as $$
+    select pg_advisory_xact_lock(hashtextextended('ipam.selectors/' || its_namespace, 0))
+$$;
+
+-- Pools that a selector means, best first. One that is tied with another of its priority, or stands behind such two,
+-- is never reached: nobody chooses among equals.
+create or replace function ipam.meant(s ipam.selector)
+    returns table (id int, name text, priority int, tied boolean) language sql stable as $$
+    select m.id, m.name, m.priority, bool_or(m.twins > 1) over (order by m.priority desc) from (
+        select p.id, p.name, p.priority, count(*) over (partition by p.priority) twins
+        from ipam.pool p join ipam.network n on n.id = p.network_id
+        where p.namespace = s.namespace and not p.retiring and p.labels @> s.labels and p.type = coalesce(s.type, p.type)
+            and n.name = coalesce(s.network, n.name) and family(n.cidr) = coalesce(s.family, family(n.cidr))
+            and ipam.lends(p, s.tenant)) m
+    order by m.priority desc, m.name
+$$;
+
+-- Which pools of a namespace serve which selectors. To be called whenever either changes, below `lock_selectors`.
+create or replace function ipam.assign_selectors(its_namespace text) returns void language sql as $$
+    update ipam.pool p set selectors = f.names from (
+        select q.id, coalesce(array_agg(m.selector order by m.selector) filter (where m.selector is not null), '{}') names
+        from ipam.pool q left join (
+            select m.id, s.name selector from ipam.selector s cross join lateral ipam.meant(s) m
+            where s.namespace = its_namespace and not m.tied) m on m.id = q.id
+        where q.namespace = its_namespace group by q.id) f
+    where p.id = f.id and p.selectors <> f.names
+$$;
+
+create or replace function ipam.forget_selectors(unused interval) returns void language plpgsql as $$
+declare
+    its_namespace text;
+begin
+    for its_namespace in select distinct s.namespace from ipam.selector s where s.used_at < now() - unused order by 1 loop
+        perform ipam.lock_selectors(its_namespace);
+        delete from ipam.selector s where s.namespace = its_namespace and s.used_at < now() - unused and not exists (
+            select from ipam.waiting w where w.pool_namespace = s.namespace and w.pool_name = s.name);
+        perform ipam.assign_selectors(its_namespace);
+    end loop;
+end $$;
+
+-- Namespaces and their labels; null: it is gone; `whole`: all there are. Returns the pools whose consent goes by labels, if
+-- anything has changed.
+create or replace function ipam.put_tenants(changes jsonb, whole boolean)
+    returns table (namespace text, name text) language plpgsql as $$
+declare
+    changed bigint;
+    its_namespace text;
+begin
+    with gone as (
+        delete from ipam.tenant t where changes -> t.namespace = 'null' or whole and not changes ? t.namespace
+        returning 1),
+    put as (
+        insert into ipam.tenant as t (namespace, labels)
+        select c.key, c.value from jsonb_each(changes) c where c.value <> 'null'
+        on conflict on constraint tenant_pkey do update set labels = excluded.labels where t.labels <> excluded.labels
+        returning 1)
+    select (select count(*) from gone) + (select count(*) from put) into changed;
+    if changed = 0 then
+        return;
+    end if;
+    for its_namespace in select distinct p.namespace from ipam.pool p where p.allowed_from = 'Selector' order by 1 loop
+        perform ipam.lock_selectors(its_namespace);
+        perform ipam.assign_selectors(its_namespace);
+    end loop;
+    return query select p.namespace, p.name from ipam.pool p where p.allowed_from = 'Selector' and not p.retiring;
+end $$;
+
+-- How the claims among `uids` that wait by this selector stand.
+create or replace function ipam.selected_answers(s ipam.selector, uids uuid[]) returns setof ipam.answer
+    language plpgsql set plan_cache_mode = force_generic_plan as $$
+declare
+    p record;
+    pools jsonb := '[]';
+    tied text[];
+    most_room bigint := -1;
+    most_stock bigint := -1;
+    rationed jsonb := '{}';
+    paused boolean := true;
+    facts jsonb;
+    wish record;
+    home ipam.pool;
+begin
+    if uids = '{}' then
+        return;
+    end if;
+    for p in
+        select q pool, q.paused, ipam.available(q, 1024) stock, coalesce(ipam.room(q, s.tenant), 1024) room
+        from ipam.pool q where q.namespace = s.namespace and s.name = any(q.selectors) order by q.priority desc, q.name
+    loop
+        pools := pools || jsonb_build_object(
+            'name', (p.pool).name, 'size', (p.pool).size::text, 'free', p.stock, 'paused', p.paused);
+        continue when p.paused;
+        paused := false;
+        most_stock := greatest(most_stock, p.stock);
+        if p.room > most_room then
+            most_room := p.room;
+            rationed := ipam.quota_facts(p.pool, s.tenant) || jsonb_build_object('pool', (p.pool).name);
+        end if;
+    end loop;
+    select array_agg(m.name order by m.priority desc, m.name) into tied from (
+        select m.name, m.priority, max(m.priority) over () highest from ipam.meant(s) m where m.tied) m
+    where m.priority = m.highest;
+    facts := rationed || jsonb_build_object(
+        'labels', s.labels, 'type', s.type, 'network', s.network, 'pools', pools, 'tied', (tied)[1:8]);
+    return query
+    with line as (
+        select w.claim_uid, row_number() over (order by w.priority desc, w.seq) place from ipam.waiting w
+        where w.pool_namespace = s.namespace and w.pool_name = s.name and w.wanted is null)
+    select w.claim_uid, case when tied is not null then 'Ambiguous' when pools = '[]' then 'Unmatched'
+            when paused then 'Paused' when w.count > most_room then 'OverQuota'
+            when w.count > most_stock then 'Exhausted' else 'Queued' end,
+        null::inet[], null::bigint, null::timestamptz, w.namespace, w.name, w.generation, line.place::int,
+        null::int, null::inet, null::inet[], facts || jsonb_build_object('count', w.count)
+    from ipam.waiting w join line using (claim_uid) where w.claim_uid = any(uids);
+    for wish in
+        select w.claim_uid uid, w.* from ipam.waiting w
+        where w.claim_uid = any(uids) and w.pool_name = s.name and w.wanted is not null
+    loop
+        select q.* into home from ipam.pool q where q.namespace = s.namespace and s.name = any(q.selectors) and exists (
+            select from ipam.pool_range r where r.pool_id = q.id and wish.wanted between r.lo and r.hi) limit 1;
+        if found then
+            return query select * from ipam.waiting_answers(home, array[wish.uid]);
+        else
+            return next row(
+                wish.uid, case when tied is not null then 'Ambiguous' when pools = '[]' then 'Unmatched' else 'Outside' end,
+                null, null, null, wish.namespace, wish.name, wish.generation, null, null, null, null,
+                facts || jsonb_build_object('wanted', ipam.spelled(wish.wanted)))::ipam.answer;
+        end if;
+    end loop;
+end $$;
+
+-- Whether the first address that an identity had last in this pool is to be had again.
+create or replace function ipam.may_return(p ipam.pool, its_namespace text, its_key text) returns boolean
+    language sql stable as $$
+    select exists (
+        select from ipam.memory m
+        where m.namespace = its_namespace and m.key = its_key and m.pool_namespace = p.namespace and m.pool_name = p.name
+            and m.ordinal = 0 and (
+                exists (
+                    select from (
+                        select f.lo from ipam.free_range f where f.pool_id = p.id and f.hi >= m.addr order by f.hi limit 1
+                    ) f where f.lo <= m.addr)
+                or exists (
+                    select from ipam.lease l where l.pool_id = p.id and l.addr = m.addr and l.released_at is not null
+                        and (l.generation = m.generation or l.reusable_at <= now()))))
+$$;
+
+-- What the pool's waiting are granted, with its name: they asked for none.
+create or replace function ipam.serve_selected(p ipam.pool, lim int) returns setof ipam.answer language sql as $$
+    select a.claim_uid, a.outcome, a.addrs, a.generation, a.allocated_at, a.namespace, a.name, a.spec_generation,
+        a.queue_position, a.prefix_length, a.gateway, a.dns_servers,
+        coalesce(a.info, '{}') || jsonb_build_object('pool', p.name)
+    from ipam.serve_waiting(p, lim) a
+$$;
+
+-- Answer a batch of claims of one selector; else as `allocate`. They join the queue, which their pools serve by priority,
+-- each as far as it can.
+create or replace function ipam.allocate_selected(
+    its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text,
+    its_family int, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], wishes inet[],
+    actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[],
+    renewals timestamptz[], priorities int[]
+) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
+declare
+    s ipam.selector;
+    p ipam.pool;
+    keep int[];
+    home uuid[];
+begin
+    update ipam.selector q set used_at = now() where q.namespace = its_namespace and q.name = its_name returning * into s;
+    if not found then
+        perform ipam.lock_selectors(its_namespace);
+        insert into ipam.selector as q (namespace, name, tenant, labels, type, network, family)
+        values (its_namespace, its_name, its_tenant, its_labels, its_type, its_network, its_family)
+        on conflict (namespace, name) do update set used_at = excluded.used_at returning * into s;
+        perform ipam.assign_selectors(its_namespace);
+    end if;
+    perform from ipam.pool q where q.namespace = its_namespace and its_name = any(q.selectors)
+    order by q.id for no key update;
+    if hostnames is not null then
+        perform ipam.remember_details(
+            uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities);
+        return query select * from ipam.shared_keys(uids, namespaces, names, sticky_keys);
+    end if;
+    delete from ipam.waiting w
+    where w.claim_uid = any(uids) and (w.pool_namespace, w.pool_name) <> (its_namespace, its_name);
+    if leases is not null then
+        perform ipam.ask_terms(uids, spec_generations, leases, renewals);
+    end if;
+    return query select * from ipam.answered(uids);
+    keep := array(
+        select u.k from unnest(uids) with ordinality u(uid, k)
+        where u.uid not in (select a.claim_uid from ipam.answered(uids) a) order by u.k);
+    if keep = '{}' then
+        return;
+    end if;
+    select array_agg(uids[i]), array_agg(spec_generations[i]), array_agg(namespaces[i]), array_agg(names[i]),
+        array_agg(counts[i]), array_agg(wishes[i]), array_agg(actors[i])
+    into uids, spec_generations, namespaces, names, counts, wishes, actors from unnest(keep) i;
+    perform ipam.enqueue(its_namespace, its_name, uids, spec_generations, namespaces, names, counts, wishes, actors);
+    -- Who comes again goes to the pool that it had, others where the priority is highest.
+    for p in
+        select q.* from ipam.pool q where q.namespace = its_namespace and its_name = any(q.selectors) and not q.paused
+        order by q.priority desc
+    loop
+        if p.strategy <> 'LeastRecentlyUsed' then
+            perform ipam.sweep(p.id, 64 + 2 * cardinality(uids));
+        end if;
+        continue when exists (
+            select from ipam.waiting w
+            where w.pool_namespace = p.namespace and w.pool_name = any(ipam.queues(p)) and w.claim_uid <> all(uids));
+        home := array(
+            select w.claim_uid from ipam.waiting w
+            where w.claim_uid = any(uids) and w.wanted is null and w.pool_name = its_name
+                and ipam.may_return(p, w.namespace, ipam.key_of(w.claim_uid, w.name)));
+        if home <> '{}' then
+            update ipam.waiting w set pool_name = p.name where w.claim_uid = any(home);
+            p.selectors := '{}';  -- for them alone
+            return query select * from ipam.serve_selected(p, 1000 + cardinality(home));
+            update ipam.waiting w set pool_name = its_name where w.claim_uid = any(home);
+        end if;
+    end loop;
+    for p in
+        select q.* from ipam.pool q where q.namespace = its_namespace and its_name = any(q.selectors) and not q.paused
+        order by q.priority desc
+    loop
+        exit when not exists (select from ipam.waiting w where w.claim_uid = any(uids));
+        return query select * from ipam.serve_selected(p, 1000 + cardinality(uids));
+    end loop;
+    return query select * from ipam.selected_answers(s, array(
+        select w.claim_uid from ipam.waiting w where w.claim_uid = any(uids)));
+    return query
+    select d.* from ipam.pool q cross join lateral ipam.next_due(q) d
+    where q.namespace = its_namespace and its_name = any(q.selectors);
+end $$;
