@@ -192,7 +192,8 @@ async def test_what_is_shown_is_adopted_by_its_pool(place: Tenant, books: Ledger
     )
 
     async def restored() -> bool:
-        return await books.held(place.namespace) == {"claim": ["10.0.0.20"]}
+        return bool(await books.held(place.namespace))
 
     await eventually(restored, "the claim is in the store again")
+    assert await books.held(place.namespace) == {"claim": ["10.0.0.20"]}
     assert await place.address() == "10.0.0.20"
