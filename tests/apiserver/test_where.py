@@ -68,7 +68,7 @@ async def test_consent_serves_who_waits_and_its_end_serves_nobody_new(tenant: Te
     await consent(tenant, "True")
 
 
-async def test_consent_goes_by_labels_of_namespaces(tenant: Tenant, guest: Tenant) -> None:
+async def test_consent_goes_by_labels_of_namespaces(tenant: Tenant, guest: Tenant, ledger: Ledger) -> None:
     """A namespace that gets the label is served at once, without an edit of claim or pool; one that loses it is not."""
     selector = {"matchExpressions": [{"key": "tier", "operator": "In", "values": ["front"]}]}
     await tenant.space(allowedNamespaces={"from": "Selector", "selector": selector})
@@ -77,6 +77,12 @@ async def test_consent_goes_by_labels_of_namespaces(tenant: Tenant, guest: Tenan
     await label(guest, "Namespace", guest.namespace, tier="front")
     await guest.bound("first")
     await label(guest, "Namespace", guest.namespace, tier="back")
+
+    async def withdrawn() -> bool:
+        tier = await ledger.value("select labels ->> 'tier' from ipam.tenant where namespace = $1", guest.namespace)
+        return bool(tier == "back")
+
+    await eventually(withdrawn, "the store knows of the label")
     await ask(guest, "second", **ref(tenant))
     await guest.reason("IPClaim", "second", "TenantIsolation")
     await label(guest, "Namespace", guest.namespace, tier="front")
