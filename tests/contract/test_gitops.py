@@ -41,6 +41,7 @@ VERDICTS = {
     Reason.NETWORK_NOT_FOUND: "InProgress",
     Reason.STORE_UNAVAILABLE: "InProgress",
     Reason.ADDRESS_CONFLICT: "Failed",
+    Reason.MAC_CONFLICT: "Failed",
     Reason.NETWORK_OVERLAP: "Failed",
     Reason.OUTSIDE_POOL: "Failed",
     Reason.POOL_AMBIGUOUS: "Failed",

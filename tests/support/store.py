@@ -118,11 +118,12 @@ def claim(
     name: str | None = None,
     key: str = "",
     priority: int = 0,
+    mac: str = "",
     term: Term | None = None,
 ) -> ClaimRequest:
     """An IPClaim as asked for; `key` is its sticky key; of the pool's namespace, or of the selector's tenant."""
-    if key or priority:
-        detail = replace(detail or ClaimDetail(), sticky_key=key, priority=priority)
+    if key or priority or mac:
+        detail = replace(detail or ClaimDetail(), sticky_key=key, priority=priority, mac=mac)
     selector = of if isinstance(of, Selector) else None
     place, own = (of.place, of.tenant) if isinstance(of, Selector) else (of.identity.ref, of.identity.ref.namespace)
     who = identity(name, namespace=namespace or own, uid=uid)
@@ -361,7 +362,9 @@ class Store:
         live: dict[tuple[int, Address], UUID] = {}
         for row in await self.sql("select pool_id, addr, claim_uid, action from ipam.history order by generation, at"):
             key = row["pool_id"], row["addr"]
-            if row["action"] == b"A":
+            if row["action"] == b"C":
+                assert live[key] == row["claim_uid"]
+            elif row["action"] == b"A":
                 assert key not in live, "granted while held"
                 live[key] = row["claim_uid"]
             else:

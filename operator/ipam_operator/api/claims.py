@@ -13,6 +13,7 @@ from ipam_operator.api.fields import (
     LabelValue,
     LeaseDuration,
     Line200,
+    MacAddress,
     ObjectName,
     Prose,
     Renewal,
@@ -24,6 +25,7 @@ from ipam_operator.domain.model import ClaimDetail, ClaimRequest, Identity, Obje
 from ipam_operator.domain.outcome import Reason, Refused
 
 _ONE_OF = "must be set, or else poolSelector or networkRef, and not two of them"
+_ONE_ADDRESS = "must be 1 when spec.address or spec.macAddress says which one"
 _ELSEWHERE = (
     " Absent: the claim's own. Pools of another namespace serve the claim if their spec.allowedNamespaces allow it."
 )
@@ -63,9 +65,9 @@ class IPClaimSpec(Document):
     model_config = ConfigDict(
         json_schema_extra=rules(
             {
-                "rule": "!has(self.address) || self.count == 1",
+                "rule": "!has(self.address) && !has(self.macAddress) || self.count == 1",
                 "fieldPath": ".count",
-                "message": "must be 1 when spec.address names the one address",
+                "message": _ONE_ADDRESS,
             },
             {
                 "rule": (
@@ -108,6 +110,14 @@ class IPClaimSpec(Document):
     hostname: Hostname | None = Field(
         default=None, description="Host name to find the address by, in lower case: web-1.example.com."
     )
+    mac_address: MacAddress | None = Field(
+        default=None,
+        description=(
+            "MAC address of the interface, with colons, hyphens, dots or nothing between: 02:00:5e:10:00:01. Only with"
+            " count 1. One live claim in a network has it; without a stickyKey it is what the claim is known by when it"
+            " comes again."
+        ),
+    )
     description: Prose | None = Field(default=None, description="Anything worth knowing, for people.")
     assigned_to: Line200 | None = Field(
         default=None, description="Who or what uses the address: customer 4711, rack B7."
@@ -140,8 +150,8 @@ class IPClaimSpec(Document):
 
     @model_validator(mode="after")
     def _one_named_address(self) -> Self:
-        if self.address is not None and self.count != 1:
-            raise PydanticCustomError("count", "must be 1 when spec.address names the one address", {"field": "count"})
+        if (self.address is not None or self.mac_address is not None) and self.count != 1:
+            raise PydanticCustomError("count", _ONE_ADDRESS, {"field": "count"})
         return self
 
     @model_validator(mode="after")
@@ -161,6 +171,7 @@ class IPClaimSpec(Document):
             self.description or "",
             self.sticky_key or "",
             self.priority or 0,
+            self.mac_address or "",
         )
         if detail == ClaimDetail() and identity.generation == 1:
             detail = None  # an edit may have taken details away; a first spec has none to take

@@ -98,6 +98,7 @@ KINDS: Final = (
             ".status.addressIPv6",
             ".status.pool",
             ".status.reason",
+            ".status.macAddress",
             ".spec.poolRef.name",
         ),
     ),

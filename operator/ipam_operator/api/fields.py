@@ -13,6 +13,7 @@ from pydantic import Field, PlainValidator, WithJsonSchema
 
 from ipam_operator.api.base import Rule
 from ipam_operator.net.cidr import Address, Network, parse_address, parse_network
+from ipam_operator.net.mac import FORMS, SPELLINGS, UNICAST, parse_mac
 from ipam_operator.net.ranges import parse_ends
 
 ADDRESS_LIMIT: Final = 45
@@ -156,6 +157,21 @@ Renewal = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time", "maxLength": 27, "pattern": f"^{_MOMENT.pattern}$"}),
 ]
 """RFC 3339 in UTC."""
+
+
+MacAddress = Annotated[
+    str,
+    _text(parse_mac, 17),
+    _schema(
+        17,
+        {
+            "rule": f"self.matches('^({SPELLINGS})$') && self.matches('^.[02468ACEace]') && !self.matches('^[0:.-]*$')",
+            "message": FORMS,
+            "messageExpression": f"self.matches('^({SPELLINGS})$') ? \"{UNICAST}\" : '{FORMS}'",
+        },
+    ),
+]
+"""The MAC address of one interface, in any of four spellings."""
 
 
 def _matching(pattern: str, words: str) -> Callable[[str], str]:

@@ -219,6 +219,10 @@ class IPClaimStatus(Status):
     pool: PoolName | None = Field(
         default=None, description="The IPPool the addresses came from: name, or namespace/name of another namespace."
     )
+    mac_address: Annotated[str, Field(max_length=17)] | None = Field(
+        default=None,
+        description="The MAC address, in lower case with colons. Select by it: --field-selector status.macAddress=….",
+    )
     lease_generation: Generation | None = Field(
         default=None,
         description=(

@@ -26,6 +26,7 @@ class AnswerKind(StrEnum):
     PAUSED = "Paused"
     NOT_FOUND = "NotFound"
     CONFLICT = "Conflict"
+    MAC_CONFLICT = "MacConflict"
     OUTSIDE = "Outside"
     EXPIRED = "Expired"
     FORBIDDEN = "Forbidden"
@@ -82,6 +83,7 @@ def outcome(answer: Answer, claim: Identity, pool: ObjectRef, *, count: int = 1)
                 answer.allocated_at,
                 answer.block,
                 shares_key_with=answer.facts.get("sharedKey"),
+                mac=answer.facts.get("mac"),
                 expires_at=_moment(answer.facts.get("expiresAt")),
             )
         case AnswerKind.VANISHED:
@@ -118,6 +120,12 @@ def _refusal(answer: Answer, pool: ObjectRef, count: int) -> tuple[Reason, str]:
             )
         case AnswerKind.CONFLICT:
             return Reason.ADDRESS_CONFLICT, _conflict(facts)
+        case AnswerKind.MAC_CONFLICT:
+            holder = f"IPClaim {facts['holder']}" if facts.get("holder") is not None else "another claim"
+            return Reason.MAC_CONFLICT, (
+                f"{facts['mac']} belongs to {holder} in this network, where an interface has one claim; this one is"
+                " served when that one is gone, or with another spec.macAddress"
+            )
         case AnswerKind.OUTSIDE:
             return Reason.OUTSIDE_POOL, (
                 f"{facts['wanted']} is not handed out by pool {pool.name}; spec.address must be in its "

@@ -139,6 +139,8 @@ class ClaimDetail:
     """Instead of the name, what tells that a later claim of the namespace is this one come again."""
     priority: int = 0
     """In the queue, higher first."""
+    mac: str = ""
+    """Of the interface, in lower case with colons: of one live claim in a network."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     NETWORK_NOT_FOUND = "NetworkNotFound"
     STORE_UNAVAILABLE = "StoreUnavailable"
     ADDRESS_CONFLICT = "AddressConflict"
+    MAC_CONFLICT = "MacConflict"
     NETWORK_OVERLAP = "NetworkOverlap"
     OUTSIDE_POOL = "OutsidePool"
     INVALID_SPEC = "InvalidSpec"
@@ -73,6 +74,7 @@ class Granted:
     block: Block
     shares_key_with: str | None = None
     """Name of another live claim of the namespace with the same sticky key."""
+    mac: str | None = None
     expires_at: datetime | None = None
     """None: the claim holds until it is deleted."""
 

@@ -294,7 +294,17 @@ def _keep_grant(item: Item, document: dict[str, Any], reason: Reason) -> dict[st
     """A refused edit changes nothing: what the claim holds stays in its status; an expired one holds nothing."""
     if reason is Reason.EXPIRED_ALLOCATION:
         return document
-    kept = ("address", "addressIPv6", "addresses", "blocks", "pool", "leaseGeneration", "allocatedAt", "expiresAt")
+    kept = (
+        "address",
+        "addressIPv6",
+        "addresses",
+        "blocks",
+        "pool",
+        "macAddress",
+        "leaseGeneration",
+        "allocatedAt",
+        "expiresAt",
+    )
     return {**{name: item.status[name] for name in kept if name in item.status}, **document}
 
 

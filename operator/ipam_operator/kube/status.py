@@ -122,6 +122,8 @@ def _granted(outcome: Granted, now: datetime, previous: Conditions) -> Json:
             previous=previous,
         ),
     }
+    if outcome.mac is not None:
+        status["macAddress"] = outcome.mac
     if outcome.expires_at is not None:
         status["expiresAt"] = rfc3339(outcome.expires_at)
     if outcome.shares_key_with is not None:

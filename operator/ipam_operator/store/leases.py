@@ -98,6 +98,7 @@ def _asked(claims: Sequence[ClaimRequest]) -> tuple[Any, ...]:
         [detail and detail.sticky_key for detail in details] if some else None,
         *_terms(claims),
         [detail and detail.priority for detail in details] if some else None,
+        [(detail and detail.mac) or None for detail in details] if any(d and d.mac for d in details) else None,
     )
 
 

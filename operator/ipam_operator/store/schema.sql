@@ -39,9 +39,11 @@ create table claim_detail (
     namespace text not null default ''::text,
     sticky_key text not null default ''::text,
     priority integer not null default 0,
+    mac macaddr,
     constraint claim_detail_pkey PRIMARY KEY (claim_uid)
 );
 comment on table claim_detail is 'What people search by; beside the ledger, so that it can be redacted without touching history.';
+CREATE INDEX claim_detail_mac ON ipam.claim_detail USING btree (mac) WHERE (mac IS NOT NULL);
 CREATE INDEX claim_detail_sticky_key ON ipam.claim_detail USING btree (namespace, sticky_key) WHERE (sticky_key <> ''::text);
 
 create table cluster (
@@ -118,19 +120,25 @@ create table lease (
     reusable_at timestamp with time zone,
     act "char" not null default 'A'::"char",
     actor text not null,
+    network_id integer,
+    mac macaddr,
     constraint lease_pkey PRIMARY KEY (pool_id, addr),
     constraint lease_pool_id_fkey FOREIGN KEY (pool_id) REFERENCES pool(id),
-    constraint lease_act_check CHECK ((act = ANY (ARRAY['A'::"char", 'R'::"char"]))),
+    constraint lease_act_check CHECK ((act = ANY (ARRAY['A'::"char", 'C'::"char", 'R'::"char"]))),
     constraint lease_addr_check CHECK (full_length(addr)),
     constraint lease_check CHECK (((released_at IS NULL) = (reusable_at IS NULL))),
+    constraint lease_check1 CHECK (((mac IS NULL) OR (network_id IS NOT NULL))),
     constraint lease_ordinal_check CHECK ((ordinal >= 0))
 ) with (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=2000);
 comment on table lease is 'The ledger: one row per live or cooling address, so the primary key forbids a second holder and enforces cooling.';
 CREATE UNIQUE INDEX lease_claim ON ipam.lease USING btree (claim_uid, ordinal) WHERE (released_at IS NULL);
 CREATE INDEX lease_cooling ON ipam.lease USING btree (pool_id, reusable_at, addr) WHERE (released_at IS NOT NULL);
+CREATE UNIQUE INDEX lease_mac ON ipam.lease USING btree (network_id, mac) WHERE ((mac IS NOT NULL) AND (released_at IS NULL));
 CREATE TRIGGER lease_inserted AFTER INSERT ON ipam.lease REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION lease_inserted();
 CREATE TRIGGER lease_updated AFTER UPDATE ON ipam.lease REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION lease_updated();
+comment on column lease.act is 'What history is told: A granted, C changed while held, R released.';
 comment on column lease.generation is 'Fencing number, new for each grant; release and audit name it.';
+comment on column lease.network_id is 'Of the pool; only beside a mac, for the sake of the key.';
 
 create table memory (
     namespace text not null,
@@ -340,14 +348,18 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns integer language plpgsql body de4c2e0ac392b3bb38f13efe3c593b99
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 864283f181141cc628620721ce54a7b4
--- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body fcf563908fd4c68df95d07a99daece21
--- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body fe3443888e3aa80ce3e8c41182019f36
+-- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 2e3a50a3d0e2b97849ca2876f9a326ca
+-- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body c8c1c92f14ad487b7f370ec866bd7332
 -- function answered(uids uuid[]) 
---     returns SETOF answer language sql stable body 1ae843fc43a26d0d25bb2053e5b69b2f
+--     returns SETOF answer language sql stable body b15318e6a2f24505b9d136d52e5e8f57
+-- function any_macs() 
+--     returns boolean language sql stable body 52c261b5a8570224c7d861a83201a6b9
 -- function anyone_waits(p pool) 
 --     returns boolean language sql stable body 281b5291f1ac09fd3159e80c47e3d1b3
+-- function aside(pool_name text) 
+--     returns text language sql immutable body 7a063eaf5de0eebe13aecc76d5ff3078
 -- function ask_terms(uids uuid[], spec_generations bigint[], leases interval[], renewals timestamp with time zone[]) 
 --     returns void language plpgsql set plan_cache_mode=force_generic_plan body 3de3eaacfc4e9f28a8c2ae7f78ab511d
 -- function assign_selectors(its_namespace text) 
@@ -360,6 +372,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body fdd53277083875572191c8e2d020f0d8
 -- function carve_own(p pool, uid uuid, its_namespace text, its_name text, wish inet) 
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body 55a56e0b91952f821895bee0f626631a
+-- function change_macs(uids uuid[], spec_generations bigint[]) 
+--     returns void language plpgsql set plan_cache_mode=force_generic_plan body fac0e80905cb1ad267cbd9af1e7dfafd
 -- function claim_store(mine uuid, adopt boolean) 
 --     returns uuid language plpgsql body fcf044ead57bcb54cfd80fc5e42ece3e
 -- function clamped_size(lo inet, hi inet) 
@@ -382,10 +396,12 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns SETOF answer language sql stable body 17d470cd3bab1642fefe76d837e4295b
 -- function forget_selectors(unused interval) 
 --     returns void language plpgsql body 107f8c2014ed2ce52bebf7192404fc19
+-- function free_macs(freed macaddr[]) 
+--     returns integer[] language sql body 25899b02ce3e0d68f38ea88dd36e5a7d
 -- function full_length(a inet) 
 --     returns boolean language sql immutable strict parallel safe body ae397a3e474a258fcef3ddaba6937415
 -- function grant_leases(p pool, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], addrs inet[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 0c2059f7c24d23b69525b7311e731395
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body ee0ab8a10cbad10f2599966528813394
 -- function half(a inet, first_byte integer) 
 --     returns numeric language sql immutable strict parallel safe body d6641c7c67cfd9b7ce9e47ee8b2bc079
 -- function head_of_queue(p pool, full_up text[], lim integer) 
@@ -393,11 +409,11 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function heed_consent(p pool) 
 --     returns uuid[] language sql body 620542945bc96e553753f7311f0379bc
 -- function held(uids uuid[]) 
---     returns SETOF answer language sql stable body c96ad17241772934ab9892d04e721eef
+--     returns SETOF answer language sql stable body eba2ad042350d0e17fb6837c06b3fb85
 -- function held_outside(p integer, new_lo inet[], new_hi inet[], lim integer) 
 --     returns TABLE(total bigint, addr inet, namespace text, name text) language sql stable body bf218c4dabc3b06c3f63d3e18c9ee164
 -- function key_of(uid uuid, its_name text) 
---     returns text language sql stable body 435d7d6005aff1048fdb997566c15af3
+--     returns text language sql stable body 19211be01a2e8f463d38222ada34fd7c
 -- function lead(me text, seconds double precision) 
 --     returns bigint language sql body 9c45ddd57d41c39c42ef271f9404ad25
 -- function lease_inserted() 
@@ -410,6 +426,12 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns void language sql body 2af2bd61a2b2d9c408913f4cdb1af053
 -- function lock_selectors(its_namespace text) 
 --     returns void language sql body 647906ab02b59ae06bedfafb9e9897ab
+-- function mac_answers(p pool, uids uuid[]) 
+--     returns SETOF answer language sql stable body 34ede7e5a0aae4e3d6b2c3635bee7b6b
+-- function mac_of(uid uuid) 
+--     returns macaddr language sql stable body ef6528933aaffeb6b8eac4e5ebc89552
+-- function mac_twins(p pool, uids uuid[]) 
+--     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 4a89d2797ea3b2028e6457c64963d79f
 -- function may_return(p pool, its_namespace text, its_key text) 
 --     returns boolean language sql stable body 0a05e7095efc8ca35358fc49712d0b91
 -- function meant(s selector) 
@@ -449,11 +471,11 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function refuse_change() 
 --     returns trigger language plpgsql body 6735417d6d3fe4075536858e37350214
 -- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 3eaf832098b0bb7b0965a2b50141b552
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 82ea01cb2f08f4542d82e519ef01bb99
 -- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text) 
 --     returns bigint language plpgsql body dd60c1f46e86e1aec22111dbb459dad8
--- function remember_details(uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[]) 
---     returns void language sql body c54eaca858a8beaf25c84f32cc3ed410
+-- function remember_details(uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[], macs macaddr[]) 
+--     returns void language sql body 1d7a368ce0d6590a83ed5f8e26bf8f1e
 -- function remember_refusal(its_kind text, its_namespace text, its_name text, its_uid uuid, its_reason text, its_message text) 
 --     returns void language sql body 1bdc9d27f2a025a3ec33ef8898ef7074
 -- function resign(me text) 
@@ -473,7 +495,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function serve_selected(p pool, lim integer) 
 --     returns SETOF answer language sql body ad789dbece40bf0930fe316c2be05dfe
 -- function serve_waiting(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d3f5ca4b8b8c92d2d465930b650b746e
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 4ca87bb988e4abc248b37ca53771faea
 -- function served_next(p pool, stock bigint, full_up text[], lim integer) 
 --     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 871d538c0b92f2f0b1ed00bf7b9efae9
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 
@@ -491,7 +513,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function take_first(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body b732f1491e02c8cb479fc6341ae04496
 -- function take_for(p pool, uids uuid[], namespaces text[], names text[], counts integer[], chosen integer[] DEFAULT NULL::integer[]) 
---     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 4a3809eada1ddbf3a81176e3bfaa3cba
+--     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body a5c4a49e01f4b3ea60f1c581cd962731
 -- function take_oldest(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 260d49cef7f65d5682bb260f6a6f9e54
 -- function take_random(p integer, n bigint) 
@@ -503,4 +525,4 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function untiled(network_uids uuid[]) 
 --     returns TABLE(network_uid uuid, pool_namespace text, pool text, finding text, lo inet, hi inet, claim_uid uuid) language sql stable set plan_cache_mode=force_custom_plan body 57c201a81554b197a607f51c5decdec7
 -- function waiting_answers(p pool, uids uuid[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 9dfd997105052aee713d3c5cb654db87
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body a5e0c6a587b7f1b570a4d7cd6caf56ce

@@ -6,6 +6,8 @@ create or replace function ipam.grant_leases(
     p ipam.pool, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], actors text[],
     addrs inet[]
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
+declare
+    macs boolean := ipam.any_macs();
 begin
     if p.quota is not null or exists (select from unnest(namespaces) n where n <> p.namespace) then
         insert into ipam.held_by as h (pool_id, namespace, held)
@@ -17,12 +19,20 @@ begin
     if p.default_lease is not null or exists (select from ipam.term t where t.claim_uid = any(uids)) then
         return query select * from ipam.start_terms(p, uids, spec_generations);
     end if;
+    if macs then
+        return query select n.* from ipam.claim_detail d
+        cross join lateral ipam.noted(d.claim_uid, jsonb_build_object('mac', d.mac)) n
+        where d.claim_uid = any(uids) and d.mac is not null;
+    end if;
     if cardinality(addrs) = cardinality(uids) then
         return query
         with granted as (
-            insert into ipam.lease (pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor)
-            select p.id, u.addr, u.uid, 0, nextval('ipam.lease_generation'), u.namespace, u.name, u.actor
+            insert into ipam.lease
+                (pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor, network_id, mac)
+            select p.id, u.addr, u.uid, 0, nextval('ipam.lease_generation'), u.namespace, u.name, u.actor,
+                case when m.mac is not null then p.network_id end, m.mac
             from unnest(addrs, uids, namespaces, names, actors) u(addr, uid, namespace, name, actor)
+            cross join lateral (select case when macs then ipam.mac_of(u.uid) end mac) m
             returning claim_uid, addr, generation, allocated_at, namespace, name)
         select g.claim_uid, 'New', array[g.addr], g.generation, g.allocated_at, g.namespace, g.name, u.spec_generation,
             null::int, p.prefix_length, p.gateway, p.dns_servers, null::jsonb
@@ -38,9 +48,11 @@ begin
         select c.uid, c.namespace, c.name, c.actor, c.generation, o - 1 ordinal, row_number() over (order by c.k, o) i
         from claim c, generate_series(1, c.count) o),
     granted as (
-        insert into ipam.lease (pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor)
-        select p.id, a.addr, s.uid, s.ordinal, s.generation, s.namespace, s.name, s.actor
+        insert into ipam.lease (pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor, network_id, mac)
+        select p.id, a.addr, s.uid, s.ordinal, s.generation, s.namespace, s.name, s.actor,
+            case when m.mac is not null then p.network_id end, m.mac
         from place s join unnest(addrs) with ordinality a(addr, i) using (i)
+        cross join lateral (select case when macs then ipam.mac_of(s.uid) end mac) m
         returning claim_uid, addr, ordinal, allocated_at)
     select c.uid, 'New', array_agg(g.addr order by g.ordinal), c.generation, min(g.allocated_at), c.namespace, c.name,
         c.spec_generation, null::int, p.prefix_length, p.gateway, p.dns_servers, null::jsonb
@@ -53,7 +65,7 @@ create or replace function ipam.held(uids uuid[]) returns setof ipam.answer lang
     select l.claim_uid, 'Held', array_agg(l.addr order by l.ordinal), min(l.generation), min(l.allocated_at),
         min(l.namespace), min(l.name), null::bigint, null::int, p.prefix_length, p.gateway, p.dns_servers,
         jsonb_build_object(
-            'pool', p.name, 'poolNamespace', p.namespace, 'expiresAt', (select t.expires_at from ipam.term t where t.claim_uid = l.claim_uid))
+            'pool', p.name, 'poolNamespace', p.namespace, 'mac', min(l.mac::text), 'expiresAt', (select t.expires_at from ipam.term t where t.claim_uid = l.claim_uid))
     from ipam.lease l join ipam.pool p on p.id = l.pool_id
     where l.claim_uid = any(uids) and l.released_at is null
     group by l.claim_uid, p.id
@@ -61,7 +73,12 @@ $$;
 
 -- Who needs no addresses: who holds them, is deleted, or has had its term.
 create or replace function ipam.answered(uids uuid[]) returns setof ipam.answer language sql stable as $$
-    select * from ipam.held(uids)
+    select h.* from ipam.held(uids) h
+    where not exists (select from ipam.waiting w where w.claim_uid = h.claim_uid and w.pool_name like '%#')
+    union all
+    select a.* from ipam.waiting w join ipam.lease l on l.claim_uid = w.claim_uid and l.released_at is null
+    join ipam.pool p on p.id = l.pool_id cross join lateral ipam.mac_answers(p, array[w.claim_uid]) a
+    where w.claim_uid = any(uids) and w.pool_name like '%#' and l.ordinal = 0
     union all
     select t.claim_uid, 'Vanished', null, null, null, null, null, null, null, null, null, null, null
     from ipam.tombstone t where t.claim_uid = any(uids)
@@ -161,6 +178,7 @@ create or replace function ipam.serve_waiting(p ipam.pool, lim int) returns seto
 declare
     w ipam.waiting;
     queue record;
+    holders record;
     wishes record;
     addrs inet[] := '{}';
     taken uuid[] := '{}';
@@ -168,6 +186,7 @@ declare
     room bigint;
     full_up text[];
     head uuid[];
+    twins uuid[] := '{}';
     stock bigint;
 begin
     -- Locked, because a release that names another pool or a claim that turns to one may take a place away meanwhile.
@@ -190,6 +209,10 @@ begin
             room := coalesce((rooms ->> w.namespace)::bigint, ipam.room(p, w.namespace));
             continue when room < 1;
         end if;
+        if w.claim_uid = any(ipam.mac_twins(p, taken || w.claim_uid)) then
+            twins := twins || w.claim_uid;
+            continue;
+        end if;
         if ipam.carve(p.id, w.wanted) or ipam.carve_own(p, w.claim_uid, w.namespace, w.name, w.wanted) then
             taken := taken || w.claim_uid;
             addrs := addrs || w.wanted;
@@ -207,18 +230,42 @@ begin
         return query select * from ipam.grant_leases(
             p, wishes.uids, wishes.generations, wishes.namespaces, wishes.names, wishes.counts, wishes.actors, addrs);
     end if;
+    if twins <> '{}' then
+        update ipam.waiting q set pool_name = ipam.aside(q.pool_name) where q.claim_uid = any(twins);
+        return query select * from ipam.mac_answers(p, twins);
+    end if;
     full_up := case when p.quota is not null then array(
         select h.namespace from ipam.held_by h where h.pool_id = p.id and h.held >= p.quota) else '{}' end;
-    if not exists (select from ipam.head_of_queue(p, full_up, 1)) or ipam.available(p, 1) = 0 then
+    if not exists (select from ipam.head_of_queue(p, full_up, 1)) or ipam.available(p, 1) = 0 and not ipam.any_macs() then
         return;
     end if;
-    -- Who holds (by another pool, in a race that its place has lost) does not wait.
+    -- Who holds does not wait: by another pool, in a race that its place has lost; or it waited for its MAC address.
     head := array(select h.claim_uid from ipam.head_of_queue(p, full_up, lim) h);
-    delete from ipam.waiting q using ipam.lease l
-    where q.claim_uid = any(head) and l.claim_uid = q.claim_uid and l.released_at is null;
+    with gone as (
+        delete from ipam.waiting q using ipam.lease l
+        where q.claim_uid = any(head) and l.claim_uid = q.claim_uid and l.ordinal = 0 and l.released_at is null
+        returning q.claim_uid, q.generation)
+    select array_agg(claim_uid) uids, array_agg(generation) generations into holders from gone;
+    if holders.uids is not null then
+        perform ipam.change_macs(holders.uids, holders.generations);
+        return query
+        select h.claim_uid, h.outcome, h.addrs, h.generation, h.allocated_at, h.namespace, h.name, g.generation,
+            h.queue_position, h.prefix_length, h.gateway, h.dns_servers, h.info
+        from ipam.answered(holders.uids) h
+        join unnest(holders.uids, holders.generations) g(uid, generation) on g.uid = h.claim_uid
+        where ipam.mac_of(h.claim_uid) is not null;
+    end if;
+    if ipam.available(p, 1) = 0 then
+        return;
+    end if;
     stock := ipam.available(p, (
         select coalesce(sum(q.count), 0) from ipam.waiting q where q.claim_uid = any(head) and q.count <= p.size));
     taken := ipam.served_next(p, stock, full_up, lim);
+    twins := ipam.mac_twins(p, taken);
+    if twins <> '{}' then
+        update ipam.waiting q set pool_name = ipam.aside(q.pool_name) where q.claim_uid = any(twins);
+        taken := array(select t from unnest(taken) t where t <> all(twins));
+    end if;
     with gone as (
         delete from ipam.waiting q where q.claim_uid = any(taken) returning q.*)
     select array_agg(claim_uid order by priority desc, seq) uids,
@@ -236,6 +283,10 @@ begin
         return query select * from ipam.grant_leases(
             p, queue.uids, queue.generations, queue.namespaces, queue.names, queue.counts, queue.actors,
             ipam.take_for(p, queue.uids, queue.namespaces, queue.names, queue.counts));
+    end if;
+    if twins <> '{}' then
+        return query select * from ipam.mac_answers(p, twins);
+        return query select * from ipam.serve_waiting(p, lim);  -- their addresses are left for others
     end if;
 end $$;
 
@@ -301,7 +352,7 @@ begin
     left join lateral (
         select f.lo from ipam.free_range f where f.pool_id = p.id and f.hi > w.wanted order by f.hi limit 1) above on true
     left join ipam.lease l on l.pool_id = p.id and l.addr = w.wanted
-    where w.claim_uid = any(uids) and w.wanted is not null;
+    where w.claim_uid = any(uids) and w.wanted is not null and w.pool_name not like '%#';
 end $$;
 
 -- Claims of a pool that is not in service queue by its name. `p` null: there is no such pool.
@@ -346,16 +397,17 @@ $$;
 
 create or replace function ipam.remember_details(
     uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[],
-    priorities int[]
+    priorities int[], macs macaddr[]
 ) returns void language sql as $$
-    insert into ipam.claim_detail (claim_uid, namespace, hostname, assigned_to, description, sticky_key, priority)
-    select u.uid, u.namespace, u.hostname, u.assigned, u.description, coalesce(u.sticky_key, ''), coalesce(u.priority, 0)
-    from unnest(uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities)
-        u(uid, namespace, hostname, assigned, description, sticky_key, priority)
+    insert into ipam.claim_detail (claim_uid, namespace, hostname, assigned_to, description, sticky_key, priority, mac)
+    select u.uid, u.namespace, u.hostname, u.assigned, u.description, coalesce(u.sticky_key, ''), coalesce(u.priority, 0),
+        u.mac
+    from unnest(uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs)
+        u(uid, namespace, hostname, assigned, description, sticky_key, priority, mac)
     where u.hostname is not null
     on conflict (claim_uid) do update set
         hostname = excluded.hostname, assigned_to = excluded.assigned_to, description = excluded.description,
-        sticky_key = excluded.sticky_key, priority = excluded.priority
+        sticky_key = excluded.sticky_key, priority = excluded.priority, mac = excluded.mac
 $$;
 
 -- Claims whose sticky key a living claim of their namespace has already, or one that stands before them here.
@@ -376,7 +428,7 @@ $$;
 -- What tells that a later claim of the namespace is this one come again.
 create or replace function ipam.key_of(uid uuid, its_name text) returns text language sql stable as $$
     select coalesce(
-        (select d.sticky_key from ipam.claim_detail d where d.claim_uid = uid and d.sticky_key <> ''), its_name)
+        (select coalesce(nullif(d.sticky_key, ''), d.mac::text) from ipam.claim_detail d where d.claim_uid = uid), its_name)
 $$;
 
 -- Take an address that cools, if it cools from this very identity.
@@ -411,8 +463,9 @@ begin
         for wish in
             select u.k, m.addr, m.generation
             from unnest(uids, namespaces, names, counts) with ordinality u(uid, namespace, name, count, k)
-            left join ipam.claim_detail d on d.claim_uid = u.uid and d.sticky_key <> ''
-            join ipam.memory m on m.namespace = u.namespace and m.key = coalesce(d.sticky_key, u.name)
+            left join ipam.claim_detail d on d.claim_uid = u.uid
+            join ipam.memory m
+                on m.namespace = u.namespace and m.key = coalesce(nullif(d.sticky_key, ''), d.mac::text, u.name)
                 and m.pool_namespace = p.namespace and m.pool_name = p.name and m.ordinal < u.count
             order by u.k, m.ordinal
         loop
@@ -456,7 +509,7 @@ create or replace function ipam.allocate(
     pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[],
     counts int[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[],
     sticky_keys text[] default null, leases interval[] default null, renewals timestamptz[] default null,
-    priorities int[] default null
+    priorities int[] default null, macs macaddr[] default null
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     p ipam.pool;
@@ -465,6 +518,7 @@ declare
     n bigint;
     keep int[];
     strangers int[];
+    twins uuid[];
     late int[] := '{}';
     lucky int[] := '{}';
     addrs inet[] := '{}';
@@ -476,12 +530,12 @@ begin
     select * into p from ipam.pool q where q.namespace = pool_namespace and q.name = pool_name for no key update;
     if hostnames is not null then
         perform ipam.remember_details(
-            uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities);
+            uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs);
         return query select * from ipam.shared_keys(uids, namespaces, names, sticky_keys);
     end if;
     -- The common case: one new claim for one address, nobody in front, nothing to sweep.
     if cardinality(uids) = 1 and counts[1] = 1 and wishes is null and p.strategy = 'FirstFree'
-        and not p.paused and not p.retiring and leases is null and p.default_lease is null and p.quota is null
+        and not p.paused and not p.retiring and macs is null and leases is null and p.default_lease is null and p.quota is null
         and namespaces[1] = p.namespace then
         if not exists (select from ipam.lease q where q.claim_uid = uids[1] and q.released_at is null)
             and not exists (select from ipam.tombstone q where q.claim_uid = uids[1])
@@ -521,6 +575,9 @@ begin
     delete from ipam.waiting w
     where w.claim_uid = any(uids) and (w.pool_namespace <> allocate.pool_namespace
         or w.pool_name not in (allocate.pool_name, ipam.beside(allocate.pool_name)));
+    if hostnames is not null then
+        perform ipam.change_macs(uids, spec_generations);
+    end if;
     if leases is not null then
         perform ipam.ask_terms(uids, spec_generations, leases, renewals);
     end if;
@@ -557,12 +614,13 @@ begin
             pool_namespace, pool_name, uids, spec_generations, namespaces, names, counts, wishes, actors);
         return;
     end if;
+    twins := case when macs is not null then ipam.mac_twins(p, uids) else '{}' end;
     select sum(c) into total from unnest(counts) c;
     if p.strategy <> 'LeastRecentlyUsed' then
         perform ipam.sweep(p.id, (64 + 2 * total)::int);
     end if;
     -- A queue is never overtaken: join it, then serve it from its head.
-    if p.paused or p.quota is not null or ipam.anyone_waits(p) then
+    if p.paused or p.quota is not null or twins <> '{}' or ipam.anyone_waits(p) then
         perform ipam.enqueue(
             pool_namespace, pool_name, uids, spec_generations, namespaces, names, counts, wishes, actors);
         if not p.paused then
@@ -690,6 +748,8 @@ declare
     pools int[];
     queues int[];
     rationed int[];
+    freed macaddr[];
+    unblocked int[];
     enders uuid[];
 begin
     -- The selectors' and pools' rows, so that an allocation for one of these claims is either before us or sees the
@@ -722,8 +782,8 @@ begin
         insert into ipam.memory as m (namespace, key, pool_namespace, pool_name, ordinal, addr, generation)
         select distinct on (e.namespace, k.key, e.pool_namespace, e.pool_name, e.ordinal)
             e.namespace, k.key, e.pool_namespace, e.pool_name, e.ordinal, e.addr, e.generation
-        from ended e left join ipam.claim_detail d on d.claim_uid = e.claim_uid and d.sticky_key <> ''
-        cross join lateral (select coalesce(d.sticky_key, e.name) key) k
+        from ended e left join ipam.claim_detail d on d.claim_uid = e.claim_uid
+        cross join lateral (select coalesce(nullif(d.sticky_key, ''), d.mac::text, e.name) key) k
         order by 1, 2, 3, 4, 5, e.generation desc
         on conflict (namespace, key, pool_namespace, pool_name, ordinal) do update set
             addr = excluded.addr, generation = excluded.generation, at = excluded.at
@@ -733,8 +793,12 @@ begin
         from (select d.pool_id, d.namespace, count(*) n from ended d group by d.pool_id, d.namespace) e
         where h.pool_id = e.pool_id and h.namespace = e.namespace
         returning h.pool_id)
-    select array_agg(distinct pool_id), array_agg(claim_uid), (select array_agg(pool_id) from counted)
-    into pools, enders, rationed from ended;
+    select array_agg(distinct pool_id), array_agg(claim_uid), (select array_agg(pool_id) from counted),
+        array_agg(mac) filter (where mac is not null)
+    into pools, enders, rationed, freed from ended;
+    if freed is not null then
+        unblocked := ipam.free_macs(freed);
+    end if;
     update ipam.term t set since = null, expires_at = null where t.claim_uid = any(enders) and t.since is not null;
     if gone then
         delete from ipam.term t where t.claim_uid = any(uids);
@@ -752,12 +816,13 @@ begin
             having min(head.count) is not null) small
         where q.id = any(queues) and not q.paused and not q.retiring and small.count <= ipam.available(q, small.count);
     end if;
-    if rationed is not null then
+    if rationed is not null or unblocked is not null then
         return query
         select null::uuid, 'Due', null::inet[], null::bigint, null::timestamptz, q.namespace, q.name, null::bigint,
             null::int, null::int, null::inet, null::inet[], jsonb_build_object('seconds', 0)
         from ipam.pool q
-        where q.id = any(rationed) and q.quota is not null and not q.paused and not q.retiring and ipam.anyone_waits(q);
+        where (q.id = any(rationed) and q.quota is not null or q.id = any(unblocked))
+            and not q.paused and not q.retiring and ipam.anyone_waits(q);
     end if;
 end $$;
 

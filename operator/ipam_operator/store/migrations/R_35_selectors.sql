@@ -161,7 +161,7 @@ create or replace function ipam.allocate_selected(
     its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text,
     its_family int, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], wishes inet[],
     actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[],
-    renewals timestamptz[], priorities int[]
+    renewals timestamptz[], priorities int[], macs macaddr[]
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     s ipam.selector;
@@ -181,11 +181,14 @@ begin
     order by q.id for no key update;
     if hostnames is not null then
         perform ipam.remember_details(
-            uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities);
+            uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs);
         return query select * from ipam.shared_keys(uids, namespaces, names, sticky_keys);
     end if;
     delete from ipam.waiting w
     where w.claim_uid = any(uids) and (w.pool_namespace, w.pool_name) <> (its_namespace, its_name);
+    if hostnames is not null then
+        perform ipam.change_macs(uids, spec_generations);
+    end if;
     if leases is not null then
         perform ipam.ask_terms(uids, spec_generations, leases, renewals);
     end if;
@@ -230,7 +233,7 @@ begin
         return query select * from ipam.serve_selected(p, 1000 + cardinality(uids));
     end loop;
     return query select * from ipam.selected_answers(s, array(
-        select w.claim_uid from ipam.waiting w where w.claim_uid = any(uids)));
+        select w.claim_uid from ipam.waiting w where w.claim_uid = any(uids) and w.pool_name = its_name));
     return query
     select d.* from ipam.pool q cross join lateral ipam.next_due(q) d
     where q.namespace = its_namespace and its_name = any(q.selectors);

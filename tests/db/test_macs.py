@@ -1,0 +1,196 @@
+"""MAC addresses: one live claim for each in a network, by the ledger's key, and what becomes of the second."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from ipam_operator.domain.model import ClaimDetail, ClaimRequest, Term
+from ipam_operator.domain.outcome import Granted, Reason
+from tests.support.store import Store, claim, granted, only, refused, selector, texts
+
+MAC, OTHER = "02:00:5e:10:00:01", "02:00:5e:10:00:02"
+
+
+def edited(one: ClaimRequest, mac: str, generation: int = 2) -> ClaimRequest:
+    """The claim with another MAC address."""
+    detail = replace(one.detail or ClaimDetail(), mac=mac)
+    return replace(one, identity=replace(one.identity, generation=generation), detail=detail)
+
+
+async def test_the_second_is_told_and_waits(database_url: str) -> None:
+    """It learns the holder's name in its own namespace, holds up nobody, and is served when the holder goes."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29", cool_down=3600)
+        first, second, third = claim(of, mac=MAC), claim(of, mac=MAC), claim(of)
+        served = await store.ask(first)
+        assert [one.mac for one in served.outcomes if isinstance(one, Granted)] == [MAC]
+        served = await store.ask(second, third)
+        assert list(granted(served)) == [third.identity.uid]
+        refusal = only(served)
+        assert refusal.reason is Reason.MAC_CONFLICT
+        assert f"{MAC} belongs to IPClaim {first.identity.ref.name}" in refusal.message
+        assert 0.0 in [due.seconds for due in await store.release(first)]
+        assert list(granted(await store.serve(of))) == [second.identity.uid]
+
+
+async def test_in_one_batch_the_first_has_it(database_url: str) -> None:
+    """Of two in a batch one is served, also beside claims for several addresses and for named ones."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/28")
+        batch = [claim(of, mac=MAC), claim(of, count=3), claim(of, mac=MAC), claim(of, mac=OTHER)]
+        served = await store.ask(*batch)
+        assert list(refused(served)) == [batch[2].identity.uid]
+        assert len(texts(served)) == 5
+        named = [claim(of, mac="02:00:5e:10:00:03", wanted=f"10.0.0.{i}") for i in (12, 13)]
+        served = await store.ask(*named)
+        assert texts(served) == ["10.0.0.12"]
+        assert only(served).reason is Reason.MAC_CONFLICT
+        assert await store.value("select count(*) from ipam.lease where mac is not null") == 3
+
+
+async def test_other_networks_and_namespaces(database_url: str) -> None:
+    """A MAC address counts in its network alone; of another namespace's holder nothing is told."""
+    async with Store(database_url) as store:
+        parent = await store.network("10.0.0.0/24", name="one")
+        low = await store.pool(parent, "10.0.0.0/26")
+        high = await store.pool(parent, "10.0.0.64/26")
+        elsewhere = await store.pool("10.1.0.0/24")
+        holder = claim(low, mac=MAC)
+        await store.ask(holder)
+        assert only(await store.ask(claim(high, mac=MAC))).reason is Reason.MAC_CONFLICT
+        assert len(granted(await store.ask(claim(elsewhere, mac=MAC)))) == 1
+        await store.sql("update ipam.waiting set namespace = 'guest'")
+        guest = replace(low, allowed=type(low.allowed)("All"))
+        await store.pools.apply(guest)
+        told = only(await store.ask(claim(guest, mac=MAC, namespace="guest")))
+        assert told.reason is Reason.MAC_CONFLICT
+        assert holder.identity.ref.name not in told.message
+
+
+async def test_pools_of_one_network_at_once(database_url: str) -> None:
+    """Batches for the same MAC addresses in two pools at the same time: one claim each, no fault, none left behind."""
+    async with Store(database_url, connections=8) as store:
+        parent = await store.network("10.0.0.0/24")
+        pools = [await store.pool(parent, f"10.0.0.{i * 64}/26") for i in range(4)]
+        macs = [f"02:00:5e:10:01:{i:02x}" for i in range(20)]
+        batches = [[claim(of, mac=mac) for mac in (macs if i % 2 else macs[::-1])] for i, of in enumerate(pools)]
+        served = await asyncio.gather(*(store.ask(*batch) for batch in batches))
+        assert sum(len(granted(one)) for one in served) == len(macs)
+        assert sum(len(refused(one)) for one in served) == 3 * len(macs)
+        assert await store.value("select count(distinct mac) from ipam.lease where released_at is null") == len(macs)
+
+
+async def test_the_key_forbids_a_second_one(database_url: str) -> None:
+    """Whatever code writes to the ledger."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29")
+        await store.ask(claim(of, mac=MAC))
+        await store.ask(other := claim(of))
+        with pytest.raises(asyncpg.UniqueViolationError, match="lease_mac"):
+            await store.sql(
+                "update ipam.lease set mac = $1::text::macaddr, network_id = (select network_id from ipam.pool)"
+                " where claim_uid = $2",
+                MAC,
+                other.identity.uid,
+            )
+
+
+async def test_what_comes_again_by_mac_has_its_address_again(database_url: str) -> None:
+    """Under another name too; a sticky key goes before it."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/28", cool_down=3600)
+        await store.take(of, 3)
+        first = claim(of, mac=MAC, name="before")
+        addresses = texts(await store.ask(first))
+        await store.release(first)
+        again = claim(of, mac=MAC, name="after")
+        assert texts(await store.ask(again)) == addresses
+        await store.release(again)
+        keyed = claim(of, mac=MAC, name="after", key="web/0")
+        assert texts(await store.ask(keyed)) != addresses
+        assert texts(await store.ask(claim(of, name="after"))) != addresses
+
+
+async def test_an_edit_changes_it_on_a_live_claim(database_url: str) -> None:
+    """Added, changed and taken away while the address stays; history tells; what it had is free for others."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/28")
+        (one,) = await store.take(of, 1)
+        for generation, mac in ((2, MAC), (3, OTHER), (4, "")):
+            served = await store.ask(edited(one, mac, generation))
+            (said,) = served.outcomes
+            assert isinstance(said, Granted)
+            assert (said.mac or "", str(said.addresses[0])) == (mac, "10.0.0.1")
+            assert await store.value("select coalesce(mac::text, '') from ipam.lease") == mac
+        assert await store.value("select count(*) from ipam.history where action = 'C'") == 3
+        assert len(granted(await store.ask(claim(of, mac=MAC), claim(of, mac=OTHER)))) == 2
+        await store.assert_history_is_ledger()
+
+
+async def test_a_refused_edit_changes_nothing_and_heals(database_url: str) -> None:
+    """A live claim that wants another's MAC address keeps its own; when the other lets go it has it, and is told."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/28")
+        holder, one = claim(of, mac=MAC), claim(of, mac=OTHER)
+        await store.ask(holder, one)
+        wanting = edited(one, MAC)
+        assert only(await store.ask(wanting)).reason is Reason.MAC_CONFLICT
+        assert only(await store.ask(wanting)).reason is Reason.MAC_CONFLICT, "asked again: the same"
+        assert await store.value("select mac::text from ipam.lease where claim_uid = $1", one.identity.uid) == OTHER
+        await store.release(holder)
+        (said,) = (await store.serve(of)).outcomes
+        assert isinstance(said, Granted)
+        assert (said.claim.uid, said.claim.generation, said.mac) == (one.identity.uid, 2, MAC)
+        assert await store.value("select count(*) from ipam.waiting") == 0
+
+
+async def test_an_edit_of_the_holder_lets_the_next_in(database_url: str) -> None:
+    """Who waits for a MAC address gets it when its holder takes another, or its lease ends."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/28")
+        holder, waiting = claim(of, mac=MAC, term=Term(timedelta(hours=1))), claim(of, mac=MAC)
+        await store.ask(holder)
+        await store.ask(waiting)
+        await store.ask(edited(holder, OTHER))
+        assert list(granted(await store.serve(of))) == [waiting.identity.uid]
+        last = claim(of, mac=OTHER)
+        assert only(await store.ask(last)).reason is Reason.MAC_CONFLICT
+        await store.lapse(holder)
+        await store.expire()
+        assert list(granted(await store.serve(of))) == [last.identity.uid]
+
+
+async def test_with_selectors_pauses_and_queues(database_url: str) -> None:
+    """The second of a MAC address is found out when its turn comes, and its address goes to who comes after it."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29", labels={"a": "b"}, paused=True)
+        web = selector(labels={"a": "b"})
+        first, second, third = claim(web, mac=MAC), claim(of, mac=MAC), claim(web)
+        for one in (first, second, third):
+            assert only(await store.ask(one)).reason is Reason.POOL_PAUSED
+        await store.change(of, paused=False)
+        served = await store.serve(of)
+        assert set(granted(served)) == {first.identity.uid, third.identity.uid}
+        assert only(served).reason is Reason.MAC_CONFLICT
+        assert only(await store.ask(fourth := claim(web, mac=MAC))).reason is Reason.MAC_CONFLICT
+        await store.release(second)
+        await store.release(first)
+        assert list(granted(await store.serve(of))) == [fourth.identity.uid]
+
+
+async def test_a_full_pool_heals_edits_as_well(database_url: str) -> None:
+    """A live claim's MAC address does not wait for room."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29", cool_down=3600)
+        await store.take(of, 4)
+        holder, one = claim(of, mac=MAC), claim(of)
+        await store.ask(holder, one)
+        assert only(await store.ask(edited(one, MAC))).reason is Reason.MAC_CONFLICT
+        await store.ask(waiting := claim(of))
+        await store.release(holder)
+        served = await store.serve(of)
+        assert list(granted(served)) == [one.identity.uid]
+        assert await store.waiting(of) == [waiting.identity.uid]
