@@ -13,6 +13,10 @@ select * from ipam.release($1::text[], $2::text[], $3::uuid[], $4::bigint[], $5:
 -- name: expire
 select * from ipam.expire($1::int, $2::text);
 
+-- name: keep_terms
+select ipam.keep_terms(
+    $1::uuid[], $2::bigint[], $3::timestamptz[], $4::boolean[], $5::interval[], $6::timestamptz[]);
+
 -- name: adopt
 select * from ipam.adopt(
     $1::text, $2::text, $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::int[], $9::inet[]);
