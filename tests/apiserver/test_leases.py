@@ -66,7 +66,7 @@ async def test_an_expired_claim_shows_no_address_even_if_nobody_told(tenant: Ten
     await tenant.claim(lease="24h")
     await tenant.bound("claim")
     await lapse(ledger, tenant)
-    await ledger.execute("select ipam.expire(100, 'another replica, which died then')")
+    await ledger.execute("select ipam.expire(100, 'another replica, which died then', ipam.store_run())")
     await tenant.edit("IPClaim", "claim", hostname="db.example")
     over = await tenant.reason("IPClaim", "claim", "ExpiredAllocation")
     assert not over["status"].keys() & {"address", "addresses", "pool", "expiresAt"}

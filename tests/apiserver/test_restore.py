@@ -5,7 +5,8 @@ Not beside tests of a module's own operator, which would answer these claims fro
 
 from datetime import datetime
 
-from tests.apiserver.support import Launch, Ledger, Tenant, eventually
+from hack.postgres import Postgres
+from tests.apiserver.support import Launch, Ledger, Tenant, eventually, quiet
 from tests.support.cluster import Json
 from tests.support.operator_process import OperatorProcess
 
@@ -64,6 +65,32 @@ async def test_a_restored_store_ends_no_renewed_lease(place: Tenant, books: Ledg
     second = launch(BRISK)
     await expiries(second, 3)
     await assert_kept(place, books, status)
+
+
+async def test_a_store_that_is_restored_under_a_running_operator_ends_no_renewed_lease(
+    place: Tenant, database_url: str, launch: Launch, postgres: Postgres
+) -> None:
+    """The operator notices that the store has begun another run, and compares before it ends any lease."""
+    process = launch(BRISK)
+    status = await renew(place)
+    await quiet(process)  # no resync comes by itself any more
+    process.pause()
+    try:
+        async with Ledger(database_url) as books:
+            await set_back(books)
+        postgres.restart()
+    finally:
+        process.resume()
+
+    async def noticed() -> bool:
+        return "no lease ends before it is compared with the cluster" in process.log()
+
+    await eventually(noticed, "the operator says that the store is another one")
+    async with Ledger(database_url) as books:
+        await expiries(process, 3)
+        await assert_kept(place, books, status)
+        await books.execute("update ipam.term set expires_at = now() where expires_at is not null")
+        await place.reason("IPClaim", "claim", "ExpiredAllocation")
 
 
 async def test_a_restored_claim_keeps_its_own_lease(place: Tenant, books: Ledger, launch: Launch) -> None:

@@ -186,14 +186,16 @@ async def test_adopt_is_one_statement(store: Store, meter: Meter) -> None:
 
 
 async def test_expiry_is_one_statement(store: Store, meter: Meter) -> None:
-    """Ending leases and putting back what claims show of them is one statement each."""
+    """Ending leases and putting back what claims show of them is one statement each, whether the store was compared."""
     of = await store.pool("10.0.0.0/24", default_lease=timedelta(hours=1))
     asked = await store.take(of, 20)
+    run = await store.ownership.run()
+    assert await meter.statements(lambda: store.claims.expire("another")) == {"expire": 1}
     promises = [Promise(one.identity.uid, 1, datetime(2099, 1, 1, tzinfo=UTC), Term()) for one in asked]
     assert await meter.statements(lambda: store.claims.keep(promises)) == {"keep_terms": 1}
     assert await meter.statements(lambda: store.claims.keep([])) == {}
     await store.lapse(*asked)
-    assert await meter.statements(store.claims.expire) == {"expire": 1}
+    assert await meter.statements(lambda: store.claims.expire(run)) == {"expire": 1}
     assert await store.held() == {}
 
 

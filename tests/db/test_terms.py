@@ -10,6 +10,7 @@ from ipam_operator.domain.findings import FindingType
 from ipam_operator.domain.model import ClaimRequest, PoolRequest, Promise, Strategy, Term
 from ipam_operator.domain.outcome import Granted, Reason
 from ipam_operator.services.claims import EXPIRY_LIMIT
+from ipam_operator.store.migrate import migrate
 from tests.support.store import Store, claim, claims, granted, only, refused, texts
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -386,3 +387,32 @@ async def test_no_term_is_kept_of_a_deleted_claim(database_url: str) -> None:
         assert seen.expires_at is not None
         await store.claims.keep([Promise(mine.identity.uid, 1, seen.expires_at, mine.term)])
         assert await store.sql("select from ipam.term") == []
+
+
+async def test_no_lease_ends_in_a_store_that_was_not_compared(database_url: str) -> None:
+    """Expiry is refused when the store has begun another run since the comparison, as a restore does."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/24")
+        mine = claim(of, term=Term(HOUR))
+        await store.allocate(of, [mine])
+        run = await store.ownership.run()
+        assert await store.ownership.run() == run
+        await store.script(
+            "begin; create temporary table dump on commit drop as select * from ipam.term;"
+            " truncate ipam.term; insert into ipam.term select * from dump; commit"
+        )
+        await store.lapse(mine)
+        assert await store.claims.expire(run) is None
+        assert await store.claims.expire("") is None
+        assert await store.held() != {}
+        assert only(await store.expire()).subject == mine.identity
+
+
+async def test_every_database_has_a_run_of_its_own(database_url: str, empty_database_url: str) -> None:
+    """One that was restored into the same server is another store, in whatever zone its times are told."""
+    await migrate(empty_database_url)
+    async with Store(database_url) as store, Store(empty_database_url) as other:
+        run = await store.ownership.run()
+        assert run != await other.ownership.run()
+        await store.sql("set timezone = 'Asia/Kathmandu'")
+        assert await store.value("select ipam.store_run()") == run

@@ -48,6 +48,8 @@ class ResyncLoop:
         self._missing: frozenset[UUID] = frozenset()
         self.completed = asyncio.Event()
         """Set after the first complete run."""
+        self.on_compared: Callable[[str], None] = lambda _run: None
+        """Called after each complete run with the life of the store that it has compared."""
 
     def soon(self) -> None:
         """Run a few times within the next seconds: a CRD has changed."""
@@ -55,6 +57,10 @@ class ResyncLoop:
             handle.cancel()
         loop = asyncio.get_running_loop()
         self._wakes = [loop.call_later(delay, self._wake.set) for delay in _AFTER_CRD_CHANGE]
+
+    def at_once(self) -> None:
+        """Run once more as soon as the present run is over."""
+        self._wake.set()
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -77,6 +83,7 @@ class ResyncLoop:
     async def run_once(self) -> Plan:
         """Compare once and repair; raises when either side cannot answer, and then has done nothing rash."""
         started = time.monotonic()
+        run = await self._resync.run()
         await self._compare_parents()
         seen = await census(self._api, self._claims.see)
         settled = time.monotonic() - started + _MARGIN_SECONDS
@@ -86,6 +93,7 @@ class ResyncLoop:
         for orphan in self._resync.orphans(plan):
             if orphan.pool is not None:
                 self._claims.on_release(orphan.pool)
+        self.on_compared(run)
         return plan
 
     async def _look_again(self, plan: Plan) -> None:

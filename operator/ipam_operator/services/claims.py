@@ -79,13 +79,16 @@ class Claims:
         done = await _tolerant(end, ended)
         return [uid for uids, _ in done for uid in uids], tuple(one for _, due in done for one in due)
 
-    async def expire(self) -> Served:
+    async def expire(self, run: str) -> Served | None:
         """End leases that are over, at most `EXPIRY_LIMIT` of them: their claims' answers, and what comes free.
+
+        None, and nothing ended, when the store is not in the run that was compared with the cluster.
 
         Raises:
             StoreUnavailableError: ask again later, it is safe.
         """
-        return _served(await self._leases.expire(EXPIRY_LIMIT, "ipam-operator:expiry"), ObjectRef("", ""), {})
+        said = await self._leases.expire(EXPIRY_LIMIT, "ipam-operator:expiry", run)
+        return None if said is None else _served(said, ObjectRef("", ""), {})
 
     async def keep(self, promises: Sequence[Promise]) -> None:
         """Let no lease end before its claim shows; what the database refuses is logged.

@@ -21,6 +21,10 @@ class Resync:
         self._audit, self._ownership, self._brake, self._remember = audit, ownership, brake, remember
         self._suspects: frozenset[Finding] = frozenset()
 
+    async def run(self) -> str:
+        """The life that the store is in; read before the claims are, so that a comparison speaks of no later one."""
+        return await self._ownership.run()
+
     async def run_once(
         self, shown: Mapping[UUID, str], ends: Mapping[UUID, datetime], *, settled_seconds: float, epoch: int
     ) -> Plan:

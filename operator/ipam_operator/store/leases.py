@@ -75,9 +75,13 @@ class Leases:
         )
         return _read(rows).due
 
-    async def expire(self, limit: int, actor: str) -> Answers:
-        """End at most `limit` claims' terms that are over, the longest due first."""
-        return _read(await self._database.rows("expire", limit, actor))
+    async def expire(self, limit: int, actor: str, run: str) -> Answers | None:
+        """End at most `limit` claims' terms that are over, the longest due first.
+
+        None, and nothing done, when the store's run (`Ownership.run`) is not `run`.
+        """
+        rows = await self._database.rows("expire", limit, actor, run)
+        return None if rows and rows[0]["outcome"] == "Uncompared" else _read(rows)
 
     async def keep(self, promises: Sequence[Promise]) -> None:
         """Let no term of these claims, which have distinct UIDs, end before they show."""

@@ -323,8 +323,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns void language sql body 0fe981337b554935384da6b4ba80ca95
 -- function ensure_history_partitions(ahead integer) 
 --     returns void language plpgsql body 5692c27bdb5f066c4e326b7cc863445c
--- function expire(lim integer, actor text) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 0768e421a66ba505f3f1de7a0d801b4b
+-- function expire(lim integer, actor text, run text) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 90180a265982c31287d107665700bd11
 -- function expired(uids uuid[]) 
 --     returns SETOF answer language sql stable body 2382e292609194a954a934167986c9cc
 -- function full_length(a inet) 
@@ -399,6 +399,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns text language sql immutable strict parallel safe body 650fef055efde7ba244ce0d26e2e7c50
 -- function start_terms(p pool, uids uuid[], spec_generations bigint[]) 
 --     returns SETOF answer language sql body 37cd47f4dfbfc37354180fd07b93ebd7
+-- function store_run() 
+--     returns text language sql stable body 5e65892ac78b35811d20fa9daa95cd57
 -- function sweep(p integer, lim integer) 
 --     returns integer language plpgsql set plan_cache_mode=force_generic_plan body b8e9f415040140f509b48db348ee108c
 -- function sweep_pools(uids uuid[], lim integer) 

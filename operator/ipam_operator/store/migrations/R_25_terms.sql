@@ -112,13 +112,19 @@ create or replace function ipam.expired(uids uuid[]) returns setof ipam.answer l
     from ipam.term t where t.claim_uid = any(uids) and t.expired_at is not null
 $$;
 
--- End at most `lim` terms that are over, the longest due first: their claims are told, their addresses cool.
-create or replace function ipam.expire(lim int, actor text) returns setof ipam.answer
+-- End at most `lim` terms that are over, the longest due first: their claims are told, their addresses cool. `run`: of the
+-- store when it was compared with the cluster; in any other it knows less than claims show, perhaps, and ends nothing.
+create or replace function ipam.expire(lim int, actor text, run text) returns setof ipam.answer
     language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     due uuid[] := array(
         select t.claim_uid from ipam.term t where t.expires_at <= now() order by t.expires_at limit lim);
 begin
+    if run is distinct from ipam.store_run() then
+        return next row(
+            null, 'Uncompared', null, null, null, null, null, null, null, null, null, null, null)::ipam.answer;
+        return;
+    end if;
     if cardinality(due) = 0 then
         return;
     end if;
