@@ -42,15 +42,15 @@ async def test_c3_only_the_abandoned_namesake_is_reclaimed(database_url: str) ->
         assert epoch is not None
         resync = Resync(store.audit, store.ownership, Brake(50, 10), remember=timedelta(days=30))
         shown = {namesake.identity.uid: "10.0.0.2", waiter.identity.uid: "", other.identity.uid: ""}
-        first = await resync.run_once(shown, settled_seconds=0, epoch=epoch)
+        first = await resync.run_once(shown, {}, settled_seconds=0, epoch=epoch)
         assert first.release == ()
         assert gone.identity.uid in await store.held()
-        await resync.run_once(shown, settled_seconds=0, epoch=epoch)
+        await resync.run_once(shown, {}, settled_seconds=0, epoch=epoch)
         assert list(await store.held()) == [namesake.identity.uid]
         assert granted(await store.serve(of)).keys() == {waiter.identity.uid}
         shown[waiter.identity.uid] = "10.0.0.1"
         for _ in range(2):
-            plan = await resync.run_once(shown, settled_seconds=0, epoch=epoch)
+            plan = await resync.run_once(shown, {}, settled_seconds=0, epoch=epoch)
             assert (plan.release, plan.suspects, plan.look_again) == ((), frozenset(), frozenset())
         assert set(await store.held()) == {namesake.identity.uid, waiter.identity.uid}
 

@@ -102,6 +102,15 @@ class Tenant:
         """Create an IPClaim."""
         return await self.api.create(thing("IPClaim", self.namespace, name, {"poolRef": {"name": pool}, **spec}))
 
+    async def ask(self, name: str, **spec: Any) -> Json:
+        """Create an IPClaim of exactly this spec."""
+        return await self.api.create(thing("IPClaim", self.namespace, name, spec))
+
+    async def label(self, kind: str, name: str, **labels: str | None) -> None:
+        """Change labels of an object, or of the namespace."""
+        namespace = "" if kind == "Namespace" else self.namespace
+        await self.api.patch(kind, namespace, name, {"metadata": {"labels": labels}})
+
     async def space(self, cidr: str = "10.0.0.0/24", **pool: Any) -> None:
         """A network and its only pool, in service."""
         await self.network(cidr)

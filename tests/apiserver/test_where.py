@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.apiserver.support import Launch, Ledger, Tenant, eventually
-from tests.support.cluster import Api, ApiError, Json, condition, thing
+from tests.apiserver.support import Ledger, Tenant, eventually
+from tests.support.cluster import Api, ApiError, Json, condition
 
 
 @pytest_asyncio.fixture
@@ -21,17 +21,6 @@ async def guest(api: Api) -> AsyncIterator[Tenant]:
 def ref(owner: Tenant, name: str = "pool") -> dict[str, Any]:
     """The spec of a claim for a pool of `owner`."""
     return {"poolRef": {"name": name, "namespace": owner.namespace}}
-
-
-async def ask(tenant: Tenant, name: str, **spec: Any) -> None:
-    """Create an IPClaim of exactly this spec."""
-    await tenant.api.create(thing("IPClaim", tenant.namespace, name, spec))
-
-
-async def label(tenant: Tenant, kind: str, name: str, **labels: str | None) -> None:
-    """Change labels."""
-    namespace = "" if kind == "Namespace" else tenant.namespace
-    await tenant.api.patch(kind, namespace, name, {"metadata": {"labels": labels}})
 
 
 async def consent(tenant: Tenant, status: str) -> Json:
@@ -49,7 +38,7 @@ async def consent(tenant: Tenant, status: str) -> Json:
 async def test_consent_serves_who_waits_and_its_end_serves_nobody_new(tenant: Tenant, guest: Tenant) -> None:
     """A stranger's claim is served once the pool allows its namespace; what it holds stays when that is withdrawn."""
     await tenant.space()
-    await ask(guest, "early", **ref(tenant))
+    await guest.ask("early", **ref(tenant))
     early = await guest.reason("IPClaim", "early", "TenantIsolation")
     assert f"claims of namespace {guest.namespace}" in early["status"]["conditions"][0]["message"]
     await tenant.edit("IPPool", "pool", allowedNamespaces={"from": "All"})
@@ -60,7 +49,7 @@ async def test_consent_serves_who_waits_and_its_end_serves_nobody_new(tenant: Te
     told = await consent(tenant, "False")
     assert told["reason"] == "TenantIsolation"
     assert f"{guest.namespace} (1)" in told["message"]
-    await ask(guest, "late", **ref(tenant))
+    await guest.ask("late", **ref(tenant))
     await guest.reason("IPClaim", "late", "TenantIsolation")
     assert (await guest.bound("early"))["early"]["status"]["address"] == status["address"]
     await guest.delete("IPClaim", "early", "late")
@@ -72,20 +61,20 @@ async def test_consent_goes_by_labels_of_namespaces(tenant: Tenant, guest: Tenan
     """A namespace that gets the label is served at once, without an edit of claim or pool; one that loses it is not."""
     selector = {"matchExpressions": [{"key": "tier", "operator": "In", "values": ["front"]}]}
     await tenant.space(allowedNamespaces={"from": "Selector", "selector": selector})
-    await ask(guest, "first", **ref(tenant))
+    await guest.ask("first", **ref(tenant))
     await guest.reason("IPClaim", "first", "TenantIsolation")
-    await label(guest, "Namespace", guest.namespace, tier="front")
+    await guest.label("Namespace", guest.namespace, tier="front")
     await guest.bound("first")
-    await label(guest, "Namespace", guest.namespace, tier="back")
+    await guest.label("Namespace", guest.namespace, tier="back")
 
     async def withdrawn() -> bool:
         tier = await ledger.value("select labels ->> 'tier' from ipam.tenant where namespace = $1", guest.namespace)
         return bool(tier == "back")
 
     await eventually(withdrawn, "the store knows of the label")
-    await ask(guest, "second", **ref(tenant))
+    await guest.ask("second", **ref(tenant))
     await guest.reason("IPClaim", "second", "TenantIsolation")
-    await label(guest, "Namespace", guest.namespace, tier="front")
+    await guest.label("Namespace", guest.namespace, tier="front")
     await guest.bound("second")
 
 
@@ -106,7 +95,7 @@ async def test_a_selector_takes_the_best_pool_and_spills(tenant: Tenant, ledger:
     """By labels and type: the highest priority first, the next when that is full; a label makes a pool one of them."""
     await tenant.network()
     web = {"poolSelector": {"matchLabels": {"tier": "front"}, "type": "Static"}}
-    await ask(tenant, "first", **web)
+    await tenant.ask("first", **web)
     waiting = await tenant.reason("IPClaim", "first", "PoolNotFound")
     assert "Static pools with labels tier=front" in waiting["status"]["conditions"][0]["message"]
     await tenant.pool("best", ranges=["10.0.0.10"], type="Static", priority=10)
@@ -114,12 +103,12 @@ async def test_a_selector_takes_the_best_pool_and_spills(tenant: Tenant, ledger:
     await tenant.pool("other", ranges=["10.0.0.30"], priority=99)
     for name in ("best", "next", "other"):
         await tenant.reason("IPPool", name, "Ready")
-        await label(tenant, "IPPool", name, tier="front")
+        await tenant.label("IPPool", name, tier="front")
     assert await tenant.address("first") in {"10.0.0.10", "10.0.0.20"}, "whichever had its label first"
-    await ask(tenant, "second", **web)
-    await ask(tenant, "third", **web)
+    await tenant.ask("second", **web)
+    await tenant.ask("third", **web)
     await tenant.bound("second", "third")
-    await ask(tenant, "fourth", **web)
+    await tenant.ask("fourth", **web)
     full = await tenant.reason("IPClaim", "fourth", "PoolExhausted")
     assert "best (0 of 1 free), next (0 of 2 free)" in full["status"]["conditions"][0]["message"]
     await tenant.delete("IPClaim", "second")
@@ -136,7 +125,7 @@ async def test_a_tie_is_told_and_resolved_by_an_edit(tenant: Tenant) -> None:
     await tenant.pool("b", ranges=["10.0.0.20"])
     for name in ("a", "b"):
         await tenant.reason("IPPool", name, "Ready")
-    await ask(tenant, "claim", networkRef={"name": "net"})
+    await tenant.ask("claim", networkRef={"name": "net"})
     tied = await tenant.reason("IPClaim", "claim", "PoolAmbiguous")
     assert condition(tied, "Stalled") is not None
     assert "a, b are all pools of network net" in tied["status"]["conditions"][0]["message"]
@@ -148,7 +137,7 @@ async def test_a_tie_is_told_and_resolved_by_an_edit(tenant: Tenant) -> None:
 async def test_the_way_is_immutable_once_bound(tenant: Tenant) -> None:
     """A waiting claim may turn elsewhere; one that holds may not, and not by leaving a field out either."""
     await tenant.space()
-    await ask(tenant, "claim", poolSelector={"matchLabels": {"tier": "none"}})
+    await tenant.ask("claim", poolSelector={"matchLabels": {"tier": "none"}})
     await tenant.reason("IPClaim", "claim", "PoolNotFound")
     await tenant.edit("IPClaim", "claim", poolSelector={"matchLabels": {"tier": None}, "type": "Dynamic"})
     await tenant.bound("claim")
@@ -160,46 +149,3 @@ async def test_the_way_is_immutable_once_bound(tenant: Tenant) -> None:
     ):
         with pytest.raises(ApiError, match="must stay as they are once the claim has its addresses"):
             await tenant.edit("IPClaim", "claim", **edit)
-
-
-async def test_a_restart_finds_labels(place: Tenant, launch: Launch) -> None:
-    """What changed while nobody ran, a pool's label and a namespace's, is found by the next operator."""
-    operator = launch()
-    guest = await Tenant.create(place.api)
-    await place.space(allowedNamespaces={"from": "Selector", "selector": {"matchLabels": {"tier": "front"}}})
-    await ask(place, "by-label", poolSelector={"matchLabels": {"tier": "front"}})
-    await ask(guest, "by-consent", **ref(place))
-    await place.reason("IPClaim", "by-label", "PoolNotFound")
-    await guest.reason("IPClaim", "by-consent", "TenantIsolation")
-    assert operator.terminate() == 0
-    await label(place, "IPPool", "pool", tier="front")
-    await label(guest, "Namespace", guest.namespace, tier="front")
-    launch()
-    await place.bound("by-label")
-    await guest.bound("by-consent")
-    await guest.close()
-
-
-async def test_what_is_shown_is_adopted_by_its_pool(place: Tenant, books: Ledger, launch: Launch) -> None:
-    """A store that lost them takes claims by selector back into the pools that they show."""
-    launch({"IPAM_RESYNC_SECONDS": "0.5"})
-    await place.network()
-    await place.pool("best", ranges=["10.0.0.10-10.0.0.19"], priority=1)
-    await place.pool("next", ranges=["10.0.0.20-10.0.0.29"])
-    await place.reason("IPPool", "best", "Ready")
-    await place.reason("IPPool", "next", "Ready")
-    await place.edit("IPPool", "best", paused=True)
-    await place.reason("IPPool", "best", "Ready")
-    await ask(place, "claim", networkRef={"name": "net"})
-    assert await place.address() == "10.0.0.20"
-    await place.edit("IPPool", "best", paused=False)
-    await books.execute(
-        "select from ipam.pool for update; delete from ipam.lease; select ipam.rebuild_free_ranges(id) from ipam.pool"
-    )
-
-    async def restored() -> bool:
-        return bool(await books.held(place.namespace))
-
-    await eventually(restored, "the claim is in the store again")
-    assert await books.held(place.namespace) == {"claim": ["10.0.0.20"]}
-    assert await place.address() == "10.0.0.20"

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from ipam_operator.domain.findings import Finding, FindingType
-from ipam_operator.domain.model import PoolRequest
+from ipam_operator.domain.model import PoolRequest, Term
 from ipam_operator.net.ranges import Range
 from tests.support.store import Store, claim, claims, pool
 
@@ -187,6 +187,32 @@ async def test_cluster_and_ledger_disagree_in_six_ways(database_url: str) -> Non
         placed = {one.type: (one.pool, one.claim) for one in findings}
         assert placed[FindingType.ORPHAN] == (of.identity.ref, orphan.identity.ref)
         assert placed[FindingType.GHOST] == (ghost.pool, ghost.identity.ref)
+
+
+async def test_a_claim_that_shows_a_later_end_than_the_store_was_renewed(database_url: str) -> None:
+    """By a second, or where the store has no end; an end that only lacks its fraction is none, nor one that is over."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/24")
+        known, over, later = (claim(of, term=Term(timedelta(hours=1))) for _ in range(3))
+        endless, absent = claim(of), claim(of)
+        everybody = [known, over, later, endless, absent]
+        await store.allocate(of, everybody)
+        await store.sql("update ipam.term set expires_at = date_trunc('second', expires_at) + interval '0.999 s'")
+        at = await store.value("select min(expires_at) from ipam.term")
+        await store.lapse(over)
+        ended = await store.value("select min(expires_at) from ipam.term")
+        await store.expire()
+        shown = {uid: ",".join(map(str, addresses)) for uid, addresses in (await store.held()).items()}
+        shown[over.identity.uid] = ""
+        ends = {one.identity.uid: at.replace(microsecond=0) for one in (known, later, endless)}
+        ends[over.identity.uid] = ended.replace(microsecond=0)
+        ends[later.identity.uid] += timedelta(seconds=1)
+        findings = await store.audit.compare(shown, ends, settled_seconds=EVERYTHING)
+        assert {(one.type, one.claim_uid) for one in findings} == {
+            (FindingType.RENEWED, later.identity.uid),
+            (FindingType.RENEWED, endless.identity.uid),
+        }
+        assert await store.audit.compare(shown, settled_seconds=EVERYTHING) == []
 
 
 async def test_young_leases_are_not_judged(database_url: str) -> None:

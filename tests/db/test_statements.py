@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ import pytest_asyncio
 
 from hack.postgres import Postgres
 from hack.postgres_binaries import has_extension
+from ipam_operator.domain.model import Promise, Term
 from ipam_operator.store.queries import blocks
 from tests.support.postgres import MAINTENANCE, PooledUrl
 from tests.support.store import Store, claim, claims, network, pool
@@ -181,6 +183,20 @@ async def test_adopt_is_one_statement(store: Store, meter: Meter) -> None:
     shown = [(one, [ip_address("10.0.0.10") + k]) for k, one in enumerate(claims(of, 20))]
     assert await meter.statements(lambda: store.claims.adopt(of.identity.ref, shown)) == {"adopt": 1}
     assert await meter.said(lambda: store.claims.adopt(of.identity.ref, shown)) == (1, 1)
+
+
+async def test_expiry_is_one_statement(store: Store, meter: Meter) -> None:
+    """Ending leases and putting back what claims show of them is one statement each, whether the store was compared."""
+    of = await store.pool("10.0.0.0/24", default_lease=timedelta(hours=1))
+    asked = await store.take(of, 20)
+    run = await store.ownership.run()
+    assert await meter.statements(lambda: store.claims.expire("another")) == {"expire": 1}
+    promises = [Promise(one.identity.uid, 1, datetime(2099, 1, 1, tzinfo=UTC), Term()) for one in asked]
+    assert await meter.statements(lambda: store.claims.keep(promises)) == {"keep_terms": 1}
+    assert await meter.statements(lambda: store.claims.keep([])) == {}
+    await store.lapse(*asked)
+    assert await meter.statements(lambda: store.claims.expire(run)) == {"expire": 1}
+    assert await store.held() == {}
 
 
 async def test_timers_are_one_statement_each(store: Store, meter: Meter) -> None:

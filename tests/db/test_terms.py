@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ipam_operator.domain.model import ClaimRequest, Strategy, Term
+from ipam_operator.domain.findings import FindingType
+from ipam_operator.domain.model import ClaimRequest, PoolRequest, Promise, Strategy, Term
 from ipam_operator.domain.outcome import Granted, Reason
 from ipam_operator.services.claims import EXPIRY_LIMIT
+from ipam_operator.store.migrate import migrate
 from tests.support.store import Store, claim, claims, granted, only, refused, texts
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -250,3 +252,167 @@ async def test_renewals_race_with_expiry(database_url: str, strategy: Strategy) 
         assert got == had
         assert await store.untiled() == []
         await store.assert_history_is_ledger()
+
+
+async def shown(store: Store, of: PoolRequest, one: ClaimRequest) -> Granted:
+    """What the claim's status says: its end in whole seconds."""
+    (found,) = (await store.allocate(of, [one])).outcomes
+    assert isinstance(found, Granted)
+    assert found.expires_at is not None
+    return replace(found, expires_at=found.expires_at.replace(microsecond=0))
+
+
+async def compared(store: Store, seen: Granted) -> set[FindingType]:
+    """What a comparison with this claim's status finds."""
+    uid = seen.claim.uid
+    addresses = {uid: ",".join(map(str, seen.addresses))}
+    ends = {} if seen.expires_at is None else {uid: seen.expires_at}
+    return {one.type for one in await store.audit.compare(addresses, ends, settled_seconds=0)}
+
+
+async def repair(store: Store, of: PoolRequest, asked: ClaimRequest, seen: Granted) -> Granted:
+    """As the resync does: keep what is shown, then the claim's own path (adopted, then asked)."""
+    assert seen.expires_at is not None
+    await store.claims.keep([Promise(seen.claim.uid, seen.claim.generation, seen.expires_at, asked.term or Term())])
+    await store.claims.adopt(of.identity.ref, [(asked, seen.addresses)])
+    (found,) = (await store.allocate(of, [asked])).outcomes
+    assert isinstance(found, Granted), found
+    return found
+
+
+OVER = "since = now() - interval '61 minutes', expires_at = now() - interval '1 minute', expired_at = null"
+NOTHING = "since = null, expires_at = null"
+FREED = (
+    "update ipam.lease set released_at = now() - interval '9 minutes', reusable_at = now() - interval '8 minutes',"
+    " act = 'R'"
+)
+
+
+@pytest.mark.parametrize(
+    "restored",
+    [
+        f"update ipam.term set {OVER}, spec_generation = 1, lease = interval '1 hour', renewed_at = null",
+        f"update ipam.term set {OVER}",
+        f"update ipam.term set {OVER}, spec_generation = 1, lease = null, renewed_at = null",
+        "update ipam.term set expires_at = null, spec_generation = 1, lease = null, renewed_at = null",
+        f"update ipam.term set {NOTHING}, spec_generation = 1, renewed_at = null, expired_at = now(); {FREED}",
+        f"update ipam.term set {NOTHING}, spec_generation = 1, renewed_at = null; {FREED}",
+        "delete from ipam.term",
+        f"delete from ipam.term; {FREED}",
+        "delete from ipam.term; delete from ipam.lease; select ipam.rebuild_free_ranges(id) from ipam.pool",
+    ],
+    ids=[
+        "not yet renewed", "same spec", "by the pool's default", "without a lease", "ended", "not yet granted",
+        "no term", "neither term nor lease", "nothing at all",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("lease", [DAY, None], ids=["own lease", "pool's lease"])
+async def test_a_restored_store_learns_what_claims_show(
+    database_url: str, restored: str, lease: timedelta | None
+) -> None:
+    """Whatever it knows, a claim keeps address and end, to the second, though its pool's leases are shorter now."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/24", default_lease=DAY)
+        first = claim(of, term=Term(HOUR))
+        others = await store.take(of, 3)  # so that its address is not the pool's first
+        await store.allocate(of, [first])
+        await store.release(*others)
+        mine = replace(renewed(first, NOON), term=Term(lease, NOON))
+        seen = await shown(store, of, mine)
+        await store.change(of, default_lease=HOUR, max_lease=HOUR)
+        await store.script(f"begin; select from ipam.pool for update; {restored}; commit")
+        assert FindingType.RENEWED in await compared(store, seen)
+        found = await repair(store, of, mine, seen)
+        assert (found.addresses, found.expires_at) == (seen.addresses, seen.expires_at)
+        assert (await store.expire()).outcomes == ()
+        assert not await compared(store, seen) & {FindingType.RENEWED, FindingType.UNBACKED, FindingType.DRIFT}
+        edited = replace(mine, identity=replace(mine.identity, generation=3))
+        again = await shown(store, of, edited)
+        assert (again.addresses, again.expires_at) == (seen.addresses, seen.expires_at), "it was renewed once only"
+
+
+async def test_what_is_kept_ends_when_its_claim_says(database_url: str) -> None:
+    """A shown end that is over by now ends the lease, at that moment and not at the one that was restored."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/24")
+        mine = claim(of, term=Term(DAY))
+        await store.allocate(of, [mine])
+        await store.lapse(mine)
+        at = (await store.value("select expires_at from ipam.term")).replace(microsecond=0)
+        await store.sql(
+            "update ipam.term set since = since - interval '2 hours', expires_at = now() - interval '2 hours'"
+        )
+        await store.claims.keep([Promise(mine.identity.uid, 1, at, mine.term)])
+        assert f"the lease ended at {at:%Y-%m-%dT%H:%M:%SZ}" in only(await store.expire()).message
+
+
+async def test_an_unanswered_edit_is_no_part_of_what_is_kept(database_url: str) -> None:
+    """Only the end is put back: what the spec asks for anew is a renewal still, and what it asked before is none."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/24")
+        mine = claim(of, term=Term(HOUR, NOON))
+        seen = await shown(store, of, mine)
+        await store.lapse(mine)
+        assert seen.expires_at is not None
+        await store.claims.keep([Promise(mine.identity.uid, 1, seen.expires_at)])
+        assert await store.value("select expires_at from ipam.term") == seen.expires_at
+        mine = renewed(mine, NOON)  # an edit of something else
+        assert (await shown(store, of, mine)).expires_at == seen.expires_at
+        await store.sql("update ipam.term set expires_at = expires_at - interval '30 minutes'")
+        await store.allocate(of, [renewed(mine, NOON + HOUR)])
+        assert await ends(store, mine) == [HOUR]
+
+
+async def test_a_status_of_an_older_spec_keeps_nothing(database_url: str) -> None:
+    """A lease that was shortened is not made longer by the status that was there before."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/24")
+        mine = claim(of, term=Term(DAY))
+        seen = await shown(store, of, mine)
+        short = replace(mine, identity=replace(mine.identity, generation=2), term=Term(HOUR))
+        await store.allocate(of, [short])
+        assert await compared(store, seen) == {FindingType.RENEWED}
+        assert seen.expires_at is not None
+        await store.claims.keep([Promise(mine.identity.uid, 1, seen.expires_at, mine.term)])
+        assert await ends(store, mine) == [HOUR]
+
+
+async def test_no_term_is_kept_of_a_deleted_claim(database_url: str) -> None:
+    """A list that is older than the deletion brings nothing back."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/24")
+        mine = claim(of, term=Term(DAY))
+        seen = await shown(store, of, mine)
+        await store.release(mine)
+        assert seen.expires_at is not None
+        await store.claims.keep([Promise(mine.identity.uid, 1, seen.expires_at, mine.term)])
+        assert await store.sql("select from ipam.term") == []
+
+
+async def test_no_lease_ends_in_a_store_that_was_not_compared(database_url: str) -> None:
+    """Expiry is refused when the store has begun another run since the comparison, as a restore does."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/24")
+        mine = claim(of, term=Term(HOUR))
+        await store.allocate(of, [mine])
+        run = await store.ownership.run()
+        assert await store.ownership.run() == run
+        await store.script(
+            "begin; create temporary table dump on commit drop as select * from ipam.term;"
+            " truncate ipam.term; insert into ipam.term select * from dump; commit"
+        )
+        await store.lapse(mine)
+        assert await store.claims.expire(run) is None
+        assert await store.claims.expire("") is None
+        assert await store.held() != {}
+        assert only(await store.expire()).subject == mine.identity
+
+
+async def test_every_database_has_a_run_of_its_own(database_url: str, empty_database_url: str) -> None:
+    """One that was restored into the same server is another store, in whatever zone its times are told."""
+    await migrate(empty_database_url)
+    async with Store(database_url) as store, Store(empty_database_url) as other:
+        run = await store.ownership.run()
+        assert run != await other.ownership.run()
+        await store.sql("set timezone = 'Asia/Kathmandu'")
+        assert await store.value("select ipam.store_run()") == run

@@ -52,12 +52,32 @@ def test_what_was_braked_stays_suspected() -> None:
     assert plan(found, frozenset(found), live=60, brake=BRAKE, confirmed=False).suspects == frozenset(found)
 
 
-@pytest.mark.parametrize("kind", [FindingType.UNBACKED, FindingType.UNANSWERED, FindingType.UNKNOWN, FindingType.DRIFT])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        FindingType.UNBACKED,
+        FindingType.UNANSWERED,
+        FindingType.UNKNOWN,
+        FindingType.DRIFT,
+        FindingType.RENEWED,
+    ],
+)
 def test_claims_that_exist_are_looked_at_again(kind: FindingType) -> None:
     """Their own path finds out what to do; nothing is released."""
     uid = uuid4()
     decided = plan([Finding(kind, None, None, "", uid)], frozenset(), live=1, brake=BRAKE, confirmed=False)
     assert (decided.look_again, decided.release) == (frozenset({uid}), ())
+
+
+def test_only_of_renewed_claims_the_end_is_kept() -> None:
+    """Other claims that are looked at again show no end that the store must learn."""
+    drift, renewed = uuid4(), uuid4()
+    found = [
+        Finding(FindingType.DRIFT, None, None, "", drift),
+        Finding(FindingType.RENEWED, None, None, "", renewed),
+    ]
+    decided = plan(found, frozenset(), live=2, brake=BRAKE, confirmed=False)
+    assert (decided.look_again, decided.keep) == (frozenset({drift, renewed}), frozenset({renewed}))
 
 
 @pytest.mark.parametrize(

@@ -259,7 +259,9 @@ class Store:
 
     async def expire(self) -> Served:
         """End leases that are over."""
-        return await self.claims.expire()
+        served = await self.claims.expire(await self.ownership.run())
+        assert served is not None
+        return served
 
     async def lapse(self, *over: ClaimRequest) -> None:
         """Let the terms of these claims be over."""

@@ -28,6 +28,9 @@ class FindingType(StrEnum):
     """A claim holds addresses that its status does not show (yet)."""
     UNKNOWN = "Unknown"
     """A claim that neither holds nor waits."""
+    RENEWED = "Renewed"
+    """A claim shows a later end of its lease than the store has for it: it was renewed, and the store forgot (a restore
+    from an older dump, a standby that lagged)."""
     GHOST = "Ghost"
     """A place in a queue whose claim does not exist."""
 
@@ -73,6 +76,8 @@ class Finding:
                 return f"{claim} shows other addresses than the {self.addresses} held for it"
             case FindingType.UNBACKED:
                 return f"{claim} shows {self.addresses}, which the store does not hold for it"
+            case FindingType.RENEWED:
+                return f"{claim} shows a later end of its lease than the store has for it"
             case _:
                 return f"{claim}: {self.type.value}"
 
@@ -95,6 +100,8 @@ class Plan:
 
     look_again: frozenset[UUID]
     """Claims that exist: their reconciler finds out what to do."""
+    keep: frozenset[UUID]
+    """Those of them whose lease may not end before they show."""
     release: tuple[Finding, ...]
     """Leases and queue places that nobody claims, seen twice."""
     suspects: frozenset[Finding]
@@ -103,7 +110,9 @@ class Plan:
     """Releases that the brake has stopped."""
 
 
-_REPUT: Final = {FindingType.UNBACKED, FindingType.UNANSWERED, FindingType.UNKNOWN, FindingType.DRIFT}
+_REPUT: Final = {
+    FindingType.UNBACKED, FindingType.UNANSWERED, FindingType.UNKNOWN, FindingType.DRIFT, FindingType.RENEWED,
+}  # fmt: skip
 _ABANDONED: Final = {FindingType.ORPHAN, FindingType.GHOST}
 
 
@@ -115,7 +124,12 @@ def plan(
     abandoned = [one for one in seen if one.type in _ABANDONED]
     twice = tuple(one for one in abandoned if one in suspects)
     orphans = sum(one.type is FindingType.ORPHAN for one in twice)
-    look_again = frozenset(one.claim_uid for one in seen if one.type in _REPUT and one.claim_uid is not None)
+    look_again = _claims(seen, _REPUT)
+    keep = _claims(seen, {FindingType.RENEWED})
     if brake.stops(orphans, live) and not confirmed:
-        return Plan(look_again, (), frozenset(abandoned), orphans)
-    return Plan(look_again, twice, frozenset(one for one in abandoned if one not in suspects))
+        return Plan(look_again, keep, (), frozenset(abandoned), orphans)
+    return Plan(look_again, keep, twice, frozenset(one for one in abandoned if one not in suspects))
+
+
+def _claims(findings: Iterable[Finding], kinds: Collection[FindingType]) -> frozenset[UUID]:
+    return frozenset(one.claim_uid for one in findings if one.type in kinds and one.claim_uid is not None)

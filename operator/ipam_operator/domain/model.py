@@ -170,6 +170,18 @@ class ClaimRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Promise:
+    """What a claim's status says of how long it holds."""
+
+    uid: UUID
+    generation: int
+    """`status.observedGeneration`: of the spec that the status answers."""
+    until: datetime
+    term: Term | None = None
+    """As that spec asks for it; None where the spec is not known any more, or was not acted upon."""
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """The end of a claim. `lease_generation` None releases whatever the UID holds."""
 

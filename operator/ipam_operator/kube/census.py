@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from ipam_operator.domain.model import ObjectRef
@@ -17,6 +18,8 @@ class Census:
 
     shown: dict[UUID, str] = field(default_factory=dict)
     """Claim -> the addresses in its status, joined by commas; '' without any."""
+    ends: dict[UUID, datetime] = field(default_factory=dict)
+    """Claim -> when its lease ends, of those whose status says so."""
     pools: dict[UUID, ObjectRef] = field(default_factory=dict)
     """Claim -> the pool it is about."""
 
@@ -32,5 +35,7 @@ async def census(api: ApiServer, visit: Callable[[Item], None] = lambda _item: N
         item = Item.of(Kind.CLAIM, body)
         found.shown[item.uid] = ",".join(item.status.get("addresses") or ())
         found.pools[item.uid] = places.shown(item)
+        if item.expires_at is not None:
+            found.ends[item.uid] = item.expires_at
         visit(item)
     return found

@@ -14,7 +14,7 @@ from uuid import UUID
 from ipam_operator import telemetry
 from ipam_operator.api import v1alpha1
 from ipam_operator.domain.answers import Due, Served
-from ipam_operator.domain.model import ClaimRequest, ObjectRef, Release
+from ipam_operator.domain.model import ClaimRequest, ObjectRef, Promise, Release, Term
 from ipam_operator.domain.outcome import HEALS_BY_ITSELF, ClaimOutcome, Granted, Reason, Refused, Vanished
 from ipam_operator.errors import StoreFaultError, StoreUnavailableError
 from ipam_operator.kube import places, status
@@ -73,6 +73,15 @@ class ClaimReconciler:
     def see(self, item: Item, *, force: bool = False) -> None:
         """Take note of a claim; with `force` also of one that looks answered."""
         self._inbox.put(item, force=force)
+
+    async def keep(self, items: Iterable[Item]) -> None:
+        """Let the store end no lease of these before their statuses say.
+
+        Raises:
+            StoreUnavailableError: ask again later, it is safe.
+        """
+        promises = (_promise(item) for item in items)
+        await self._claims.keep([promise for promise in promises if promise is not None])
 
     def serve(self, pool: ObjectRef, *, tell: bool = False) -> None:
         """Bind whoever waits for this pool, as far as addresses are there; `tell` the others how it stands."""
@@ -282,6 +291,16 @@ def _shown(item: Item) -> tuple[Address, ...]:
         return tuple(parse_address(text) for text in item.status.get("addresses") or ())
     except ValueError:
         return ()
+
+
+def _promise(item: Item) -> Promise | None:
+    until, generation = item.expires_at, item.status.get("observedGeneration")
+    if until is None or generation is None:
+        return None
+    if not item.answered or item.status.get("reason") != Reason.ALLOCATED:
+        return Promise(item.uid, generation, until)
+    request = v1alpha1.claim_request(item.identity, item.spec, actor=_actor(item))
+    return Promise(item.uid, generation, until, None if isinstance(request, Refused) else request.term or Term())
 
 
 def _actor(item: Item) -> str:

@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -62,6 +64,14 @@ class Item:
     def labels(self) -> Mapping[str, str]:
         """The object's labels."""
         return self.meta.get("labels") or {}
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the lease ends, as the status says; in whole seconds."""
+        if "expiresAt" in self.status:
+            with suppress(ValueError):  # not ours: we write what can be read
+                return datetime.fromisoformat(self.status["expiresAt"])
+        return None
 
     @property
     def target(self) -> Target:

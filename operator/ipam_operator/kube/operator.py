@@ -66,7 +66,8 @@ class Operator:
             interval=settings.resync_seconds,
             epoch=lambda: leadership.epoch,
         )
-        self._expiry = ExpiryTimer(app.claims, self._claims, self.resync.completed)
+        self._expiry = ExpiryTimer(app.claims, self._claims, self.resync.at_once)
+        self.resync.on_compared = self._expiry.compared
         connect(self._networks, self._pools, self._claims, self._counters)
         self._see: dict[Kind, Callable[[Item], None]] = {
             Kind.NETWORK: self._networks.see,

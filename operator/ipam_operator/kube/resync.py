@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from uuid import UUID
 
 from ipam_operator import telemetry
@@ -50,6 +50,8 @@ class ResyncLoop:
         self._missing: frozenset[UUID] = frozenset()
         self.completed = asyncio.Event()
         """Set after the first complete run."""
+        self.on_compared: Callable[[str], None] = lambda _run: None
+        """Called after each complete run with the life of the store that it has compared."""
 
     def soon(self) -> None:
         """Run a few times within the next seconds: a CRD has changed."""
@@ -57,6 +59,10 @@ class ResyncLoop:
             handle.cancel()
         loop = asyncio.get_running_loop()
         self._wakes = [loop.call_later(delay, self._wake.set) for delay in _AFTER_CRD_CHANGE]
+
+    def at_once(self) -> None:
+        """Run once more as soon as the present run is over."""
+        self._wake.set()
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -79,24 +85,32 @@ class ResyncLoop:
     async def run_once(self) -> Plan:
         """Compare once and repair; raises when either side cannot answer, and then has done nothing rash."""
         started = time.monotonic()
+        run = await self._resync.run()
         await self._tenants.run_once()
         await self._compare_parents()
         seen = await census(self._api, self._claims.see)
         settled = time.monotonic() - started + _MARGIN_SECONDS
-        plan = await self._resync.run_once(seen.shown, settled_seconds=settled, epoch=self._epoch())
+        plan = await self._resync.run_once(seen.shown, seen.ends, settled_seconds=settled, epoch=self._epoch())
         if plan.look_again:
-            await self._look_again(plan.look_again)
+            await self._look_again(plan)
         for orphan in self._resync.orphans(plan):
             if orphan.pool is not None:
                 self._claims.on_release(orphan.pool)
+        self.on_compared(run)
         return plan
 
-    async def _look_again(self, uids: Collection[UUID]) -> None:
+    async def _look_again(self, plan: Plan) -> None:
+        found: list[Item] = []
+
         def visit(item: Item) -> None:
-            if item.uid in uids:
-                self._claims.see(item, force=not item.dying)
+            if item.uid in plan.look_again:
+                found.append(item)
 
         await census(self._api, visit)
+        # First: whoever is asked before that begins a lease anew, which may be shorter by now than the one it shows.
+        await self._claims.keep(item for item in found if item.uid in plan.keep and not item.dying)
+        for item in found:
+            self._claims.see(item, force=not item.dying)
 
     async def _compare_parents(self) -> None:
         known = await self._parents.known()

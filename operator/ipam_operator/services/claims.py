@@ -7,7 +7,7 @@ from uuid import UUID
 
 from ipam_operator.domain import answers
 from ipam_operator.domain.answers import Answer, Due, Served
-from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Release
+from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Promise, Release
 from ipam_operator.domain.outcome import ClaimOutcome
 from ipam_operator.errors import StoreFaultError
 from ipam_operator.net.cidr import Address
@@ -23,6 +23,9 @@ SERVE_LIMIT = 1000
 
 EXPIRY_LIMIT = 100
 """Leases ended by one statement, so that claims of their pools wait for milliseconds at most."""
+
+KEEP_LIMIT = 1000
+"""Terms put back by one statement: after a restore they may be all that there are, and their pools are locked."""
 
 
 class Claims:
@@ -76,13 +79,25 @@ class Claims:
         done = await _tolerant(end, ended)
         return [uid for uids, _ in done for uid in uids], tuple(one for _, due in done for one in due)
 
-    async def expire(self) -> Served:
+    async def expire(self, run: str) -> Served | None:
         """End leases that are over, at most `EXPIRY_LIMIT` of them: their claims' answers, and what comes free.
+
+        None, and nothing ended, when the store is not in the run that was compared with the cluster.
 
         Raises:
             StoreUnavailableError: ask again later, it is safe.
         """
-        return _served(await self._leases.expire(EXPIRY_LIMIT, "ipam-operator:expiry"), ObjectRef("", ""), {})
+        said = await self._leases.expire(EXPIRY_LIMIT, "ipam-operator:expiry", run)
+        return None if said is None else _served(said, ObjectRef("", ""), {})
+
+    async def keep(self, promises: Sequence[Promise]) -> None:
+        """Let no lease end before its claim shows; what the database refuses is logged.
+
+        Raises:
+            StoreUnavailableError: ask again later, it is safe.
+        """
+        for first in range(0, len(promises), KEEP_LIMIT):
+            await _tolerant(self._leases.keep, promises[first : first + KEEP_LIMIT])
 
     async def adopt(self, pool: ObjectRef, claims: Sequence[tuple[ClaimRequest, Sequence[Address]]]) -> Served:
         """Take claims' shown addresses into the ledger, where they are free; never renumber.

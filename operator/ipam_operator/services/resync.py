@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from ipam_operator.domain import findings
@@ -21,15 +21,22 @@ class Resync:
         self._audit, self._ownership, self._brake, self._remember = audit, ownership, brake, remember
         self._suspects: frozenset[Finding] = frozenset()
 
-    async def run_once(self, shown: Mapping[UUID, str], *, settled_seconds: float, epoch: int) -> Plan:
-        """Compare, decide and release what nobody claims; the caller looks again at `look_again`.
+    async def run(self) -> str:
+        """The life that the store is in; read before the claims are, so that a comparison speaks of no later one."""
+        return await self._ownership.run()
+
+    async def run_once(
+        self, shown: Mapping[UUID, str], ends: Mapping[UUID, datetime], *, settled_seconds: float, epoch: int
+    ) -> Plan:
+        """Compare, decide and release what nobody claims; the caller keeps `keep` and looks again at `look_again`.
 
         Args:
             shown: every claim of the cluster, with the addresses in its status joined by commas.
+            ends: when leases end, of the claims whose status says so.
             settled_seconds: leases younger than this are not judged.
             epoch: of our leadership; a deposed leader releases nothing.
         """
-        found = await self._audit.compare(shown, settled_seconds=settled_seconds)
+        found = await self._audit.compare(shown, ends, settled_seconds=settled_seconds)
         live = await self._audit.live_claims() if found else 0
         confirmed = bool(found) and await self._ownership.confirmed(RELEASE)
         plan = findings.plan(found, self._suspects, live=live, brake=self._brake, confirmed=confirmed)

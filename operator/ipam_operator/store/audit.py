@@ -1,6 +1,7 @@
 """Comparisons: the ledger with itself, and with what the cluster shows."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from ipam_operator.domain.findings import Finding, FindingType
@@ -28,14 +29,18 @@ class Audit:
             for row in rows
         ]
 
-    async def compare(self, shown: Mapping[UUID, str], *, settled_seconds: float) -> list[Finding]:
+    async def compare(
+        self, shown: Mapping[UUID, str], ends: Mapping[UUID, datetime] | None = None, *, settled_seconds: float
+    ) -> list[Finding]:
         """The cluster's claims against the ledger.
 
         Args:
             shown: every claim of the cluster, with the addresses in its status joined by commas.
+            ends: when leases end, of the claims whose status says so; None: do not compare that.
             settled_seconds: leases younger than this are not judged: the list of claims may be older than they are.
         """
-        rows = await self._database.rows("compare", list(shown), list(shown.values()))
+        ends = ends or {}
+        rows = await self._database.rows("compare", list(shown), list(shown.values()), list(ends), list(ends.values()))
         return [_finding(row) for row in rows if row["age_seconds"] is None or row["age_seconds"] >= settled_seconds]
 
     async def live_claims(self) -> int:

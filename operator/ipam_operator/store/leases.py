@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 from ipam_operator.domain.answers import Answer, AnswerKind, Due
-from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Release, Term
+from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Promise, Release, Term
 from ipam_operator.domain.outcome import Block
 from ipam_operator.net.cidr import Address
 from ipam_operator.store.database import Database, Row
@@ -63,9 +63,26 @@ class Leases:
         )
         return _read(rows).due
 
-    async def expire(self, limit: int, actor: str) -> Answers:
-        """End at most `limit` claims' terms that are over, the longest due first."""
-        return _read(await self._database.rows("expire", limit, actor))
+    async def expire(self, limit: int, actor: str, run: str) -> Answers | None:
+        """End at most `limit` claims' terms that are over, the longest due first.
+
+        None, and nothing done, when the store's run (`Ownership.run`) is not `run`.
+        """
+        rows = await self._database.rows("expire", limit, actor, run)
+        return None if rows and rows[0]["outcome"] == "Uncompared" else _read(rows)
+
+    async def keep(self, promises: Sequence[Promise]) -> None:
+        """Let no term of these claims, which have distinct UIDs, end before they show."""
+        terms = [promise.term or Term() for promise in promises]
+        await self._database.rows(
+            "keep_terms",
+            [promise.uid for promise in promises],
+            [promise.generation for promise in promises],
+            [promise.until for promise in promises],
+            [promise.term is not None for promise in promises],
+            [term.lease for term in terms],
+            [term.renewed_at for term in terms],
+        )
 
     async def adopt(
         self, pool: ObjectRef, claims: Sequence[ClaimRequest], shown: Sequence[Sequence[Address]]

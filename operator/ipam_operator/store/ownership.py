@@ -30,6 +30,10 @@ class Ownership:
         """The cluster that the store belongs to; `cluster` becomes it when there was none, or to `adopt`."""
         return UUID(str(await self._database.value("claim_store", cluster, adopt)))
 
+    async def run(self) -> str:
+        """The life that the store is in: another one after each restart, fail-over and restore."""
+        return str(await self._database.value("store_run"))
+
     async def lead(self, holder: str, seconds: float) -> int | None:
         """Take or renew the lead for so long; the epoch, or None while another leads."""
         epoch = await self._database.value("lead", holder, seconds)

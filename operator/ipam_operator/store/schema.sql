@@ -311,7 +311,7 @@ comment on table term is 'Claims that hold for a while only; those without a row
 CREATE INDEX term_expiry ON ipam.term USING btree (expires_at) WHERE (expires_at IS NOT NULL);
 comment on column term.lease is 'As the claim asks; null: as the pool has it.';
 comment on column term.renewed_at is 'spec.renewedAt that was acted upon: any other one is a renewal.';
-comment on column term.since is 'When the term began, by this database''s clock; null: nothing is held.';
+comment on column term.since is 'When the term began, by this database''s clock; null: nothing is held, and no claim shows an end.';
 
 create table tombstone (
     claim_uid uuid not null,
@@ -378,8 +378,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns uuid language plpgsql body fcf044ead57bcb54cfd80fc5e42ece3e
 -- function clamped_size(lo inet, hi inet) 
 --     returns bigint language sql immutable strict parallel safe body e67cd954bd276667a4946befb7b56e99
--- function compare(uids uuid[], shown text[]) 
---     returns TABLE(finding text, claim_uid uuid, pool_uid uuid, pool_namespace text, pool_name text, network_uid uuid, namespace text, name text, generation bigint, addrs text, age_seconds double precision) language sql stable set plan_cache_mode=force_custom_plan body 20994504e0c30e86173154f0fb1b1e94
+-- function compare(uids uuid[], shown text[], ending uuid[], ends timestamp with time zone[]) 
+--     returns TABLE(finding text, claim_uid uuid, pool_uid uuid, pool_namespace text, pool_name text, network_uid uuid, namespace text, name text, generation bigint, addrs text, age_seconds double precision) language sql stable set plan_cache_mode=force_custom_plan body 9849cd47a74806278fa13ec1f4ca2d4e
 -- function confirm(its_what text, seconds double precision) 
 --     returns void language sql body b34947afa784eabef6e480a54f18dcd0
 -- function confirmed(its_what text) 
@@ -388,8 +388,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns void language sql body 0fe981337b554935384da6b4ba80ca95
 -- function ensure_history_partitions(ahead integer) 
 --     returns void language plpgsql body 5692c27bdb5f066c4e326b7cc863445c
--- function expire(lim integer, actor text) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 0768e421a66ba505f3f1de7a0d801b4b
+-- function expire(lim integer, actor text, run text) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 90180a265982c31287d107665700bd11
 -- function expired(uids uuid[]) 
 --     returns SETOF answer language sql stable body 2382e292609194a954a934167986c9cc
 -- function forbidden(uids uuid[]) 
@@ -412,6 +412,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns SETOF answer language sql stable body eba2ad042350d0e17fb6837c06b3fb85
 -- function held_outside(p integer, new_lo inet[], new_hi inet[], lim integer) 
 --     returns TABLE(total bigint, addr inet, namespace text, name text) language sql stable body bf218c4dabc3b06c3f63d3e18c9ee164
+-- function keep_terms(uids uuid[], spec_generations bigint[], ends timestamp with time zone[], acted boolean[], leases interval[], renewals timestamp with time zone[]) 
+--     returns void language plpgsql set plan_cache_mode=force_generic_plan body 39076d890ae96f0128279715264d2f0e
 -- function key_of(uid uuid, its_name text) 
 --     returns text language sql stable body 19211be01a2e8f463d38222ada34fd7c
 -- function lead(me text, seconds double precision) 
@@ -503,7 +505,9 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function spelled(a inet) 
 --     returns text language sql immutable strict parallel safe body 650fef055efde7ba244ce0d26e2e7c50
 -- function start_terms(p pool, uids uuid[], spec_generations bigint[]) 
---     returns SETOF answer language sql body 44e20d088a07da62b1564bc69663e112
+--     returns SETOF answer language sql body 37cd47f4dfbfc37354180fd07b93ebd7
+-- function store_run() 
+--     returns text language sql stable body 5e65892ac78b35811d20fa9daa95cd57
 -- function sweep(p integer, lim integer) 
 --     returns integer language plpgsql set plan_cache_mode=force_generic_plan body b8e9f415040140f509b48db348ee108c
 -- function sweep_pools(uids uuid[], lim integer) 

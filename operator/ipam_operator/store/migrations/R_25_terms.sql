@@ -54,7 +54,43 @@ begin
         and l.claim_uid = t.claim_uid and l.released_at is null and l.ordinal = 0;
 end $$;
 
--- The term of claims that have just been granted something begins; says when it ends.
+-- What claims show they keep: no term ends before the end in its claim's status, and one that is gone comes back, also of
+-- a claim whose lease is gone and that is yet to be adopted. For a store that was restored. A status speaks of the spec of
+-- `spec_generations`; a term that knows a newer one was changed since. `acted`: `leases` and `renewals` are what the status
+-- answers, so they ask for nothing new.
+create or replace function ipam.keep_terms(
+    uids uuid[], spec_generations bigint[], ends timestamptz[], acted boolean[], leases interval[],
+    renewals timestamptz[]
+) returns void language plpgsql set plan_cache_mode = force_generic_plan as $$
+begin
+    -- As everybody: first the pools' rows.
+    perform from ipam.pool q where q.id in (
+        select l.pool_id from ipam.lease l where l.claim_uid = any(uids) and l.released_at is null)
+    order by q.id for no key update;
+    update ipam.term t set
+        spec_generation = case when u.acted then u.spec_generation else t.spec_generation end,
+        lease = case when u.acted then make_interval(secs => extract(epoch from u.lease)::float8) else t.lease end,
+        renewed_at = case when u.acted then u.renewed_at else t.renewed_at end,
+        -- A lease that is edited later counts from when this one began.
+        since = greatest(t.since, least(now(), u.until - ipam.term_of(p, u.lease))), expires_at = u.until,
+        expired_at = null
+    from unnest(uids, spec_generations, ends, acted, leases, renewals)
+        u(uid, spec_generation, until, acted, lease, renewed_at)
+    left join ipam.lease l on l.claim_uid = u.uid and l.ordinal = 0 and l.released_at is null
+    left join ipam.pool p on p.id = l.pool_id
+    where t.claim_uid = u.uid and t.spec_generation <= u.spec_generation
+        and coalesce(t.expires_at, t.expired_at, '-infinity') < u.until;
+    insert into ipam.term (claim_uid, spec_generation, lease, renewed_at, since, expires_at)
+    select u.uid, u.spec_generation, make_interval(secs => extract(epoch from u.lease)::float8), u.renewed_at,
+        least(now(), u.until - ipam.term_of(p, u.lease)), u.until
+    from unnest(uids, spec_generations, ends, leases, renewals) u(uid, spec_generation, until, lease, renewed_at)
+    left join ipam.lease l on l.claim_uid = u.uid and l.ordinal = 0 and l.released_at is null
+    left join ipam.pool p on p.id = l.pool_id
+    where not exists (select from ipam.tombstone x where x.claim_uid = u.uid)
+    on conflict (claim_uid) do nothing;
+end $$;
+
+-- The term of claims that have just been granted something begins, unless it has an end that they show; says when it ends.
 create or replace function ipam.start_terms(p ipam.pool, uids uuid[], spec_generations bigint[])
     returns setof ipam.answer language sql as $$
     with begun as (
@@ -62,7 +98,8 @@ create or replace function ipam.start_terms(p ipam.pool, uids uuid[], spec_gener
         select u.uid, u.spec_generation, now(), now() + ipam.term_of(p, t.lease)
         from unnest(uids, spec_generations) u(uid, spec_generation) left join ipam.term t on t.claim_uid = u.uid
         where t.claim_uid is not null or p.default_lease is not null
-        on conflict (claim_uid) do update set since = excluded.since, expires_at = excluded.expires_at
+        on conflict (claim_uid) do update set
+            since = coalesce(t.since, excluded.since), expires_at = coalesce(t.expires_at, excluded.expires_at)
         returning claim_uid, expires_at)
     select n.* from begun cross join lateral ipam.noted(claim_uid, jsonb_build_object('expiresAt', expires_at)) n
     where expires_at is not null
@@ -75,13 +112,19 @@ create or replace function ipam.expired(uids uuid[]) returns setof ipam.answer l
     from ipam.term t where t.claim_uid = any(uids) and t.expired_at is not null
 $$;
 
--- End at most `lim` terms that are over, the longest due first: their claims are told, their addresses cool.
-create or replace function ipam.expire(lim int, actor text) returns setof ipam.answer
+-- End at most `lim` terms that are over, the longest due first: their claims are told, their addresses cool. `run`: of the
+-- store when it was compared with the cluster; in any other it knows less than claims show, perhaps, and ends nothing.
+create or replace function ipam.expire(lim int, actor text, run text) returns setof ipam.answer
     language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     due uuid[] := array(
         select t.claim_uid from ipam.term t where t.expires_at <= now() order by t.expires_at limit lim);
 begin
+    if run is distinct from ipam.store_run() then
+        return next row(
+            null, 'Uncompared', null, null, null, null, null, null, null, null, null, null, null)::ipam.answer;
+        return;
+    end if;
     if cardinality(due) = 0 then
         return;
     end if;

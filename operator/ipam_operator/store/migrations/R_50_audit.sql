@@ -39,7 +39,8 @@ create or replace function ipam.untiled(network_uids uuid[])
 $$;
 
 -- The cluster's claims against the store. `shown[k]`: the addresses in claim k's status, joined by commas; '' for none.
-create or replace function ipam.compare(uids uuid[], shown text[])
+-- `ends[k]`: when the lease of claim `ending[k]` ends, as its status says; in whole seconds, which are cut off.
+create or replace function ipam.compare(uids uuid[], shown text[], ending uuid[], ends timestamptz[])
     returns table (
         finding text, claim_uid uuid, pool_uid uuid, pool_namespace text, pool_name text, network_uid uuid,
         namespace text, name text, generation bigint, addrs text, age_seconds float8)
@@ -71,4 +72,8 @@ create or replace function ipam.compare(uids uuid[], shown text[])
     union all
     select 'Ghost', w.claim_uid, null, w.pool_namespace, w.pool_name, null, w.namespace, w.name, null, null, null
     from ipam.waiting w where not exists (select from claim c where c.uid = w.claim_uid)
+    union all
+    select 'Renewed', e.uid, null, null, null, null, null, null, null, null, null
+    from unnest(ending, ends) e(uid, until) left join ipam.term t on t.claim_uid = e.uid
+    where coalesce(t.expires_at, t.expired_at, '-infinity') < e.until
 $$;

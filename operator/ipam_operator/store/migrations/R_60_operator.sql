@@ -13,6 +13,13 @@ begin
     return owner;
 end $$;
 
+-- One life of this store: another one after a restart or fail-over of the server, and after a restore of the database or
+-- of the terms in it (another file; a rewrite by VACUUM FULL changes it as well, and does no harm).
+create or replace function ipam.store_run() returns text language sql stable as $$
+    select concat_ws('/', extract(epoch from pg_postmaster_start_time()), d.oid, pg_relation_filenode('ipam.term'))
+    from pg_database d where d.datname = current_database()
+$$;
+
 -- The epoch of `me` when it leads now, else null. The epoch rises with every change of leader.
 create or replace function ipam.lead(me text, seconds float8) returns bigint language sql as $$
     insert into ipam.leader as l (holder, epoch, expires_at)

@@ -10,7 +10,11 @@ select * from ipam.serve($1::text, $2::text, $3::int, $4::boolean);
 select * from ipam.release($1::text[], $2::text[], $3::uuid[], $4::bigint[], $5::text[], $6::boolean);
 
 -- name: expire
-select * from ipam.expire($1::int, $2::text);
+select * from ipam.expire($1::int, $2::text, $3::text);
+
+-- name: keep_terms
+select ipam.keep_terms(
+    $1::uuid[], $2::bigint[], $3::timestamptz[], $4::boolean[], $5::interval[], $6::timestamptz[]);
 
 -- name: adopt
 select * from ipam.adopt(

@@ -4,6 +4,9 @@ select 1;
 -- name: claim_store
 select ipam.claim_store($1::uuid, $2::boolean);
 
+-- name: store_run
+select ipam.store_run();
+
 -- name: lead
 select ipam.lead($1::text, $2::float8);
 
