@@ -353,7 +353,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body c8c1c92f14ad487b7f370ec866bd7332
 -- function answered(uids uuid[]) 
---     returns SETOF answer language sql stable body b15318e6a2f24505b9d136d52e5e8f57
+--     returns SETOF answer language plpgsql stable set plan_cache_mode=force_generic_plan body e230ea8ed7142f6c1aaf329269b47699
 -- function any_macs() 
 --     returns boolean language sql stable body 52c261b5a8570224c7d861a83201a6b9
 -- function anyone_waits(p pool) 
@@ -473,7 +473,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function refuse_change() 
 --     returns trigger language plpgsql body 6735417d6d3fe4075536858e37350214
 -- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 82ea01cb2f08f4542d82e519ef01bb99
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 36f145af28189d4b33c40aac6dc9605f
 -- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text) 
 --     returns bigint language plpgsql body dd60c1f46e86e1aec22111dbb459dad8
 -- function remember_details(uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[], macs macaddr[]) 
@@ -517,7 +517,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function take_first(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body b732f1491e02c8cb479fc6341ae04496
 -- function take_for(p pool, uids uuid[], namespaces text[], names text[], counts integer[], chosen integer[] DEFAULT NULL::integer[]) 
---     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body a5c4a49e01f4b3ea60f1c581cd962731
+--     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body b09636b7e358c6fef682a5904ce76371
 -- function take_oldest(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 260d49cef7f65d5682bb260f6a6f9e54
 -- function take_random(p integer, n bigint) 

@@ -72,20 +72,33 @@ create or replace function ipam.held(uids uuid[]) returns setof ipam.answer lang
 $$;
 
 -- Who needs no addresses: who holds them, is deleted, or has had its term.
-create or replace function ipam.answered(uids uuid[]) returns setof ipam.answer language sql stable as $$
-    select h.* from ipam.held(uids) h
-    where not exists (select from ipam.waiting w where w.claim_uid = h.claim_uid and w.pool_name like '%#')
-    union all
-    select a.* from ipam.waiting w join ipam.lease l on l.claim_uid = w.claim_uid and l.released_at is null
-    join ipam.pool p on p.id = l.pool_id cross join lateral ipam.mac_answers(p, array[w.claim_uid]) a
-    where w.claim_uid = any(uids) and w.pool_name like '%#' and l.ordinal = 0
-    union all
-    select t.claim_uid, 'Vanished', null, null, null, null, null, null, null, null, null, null, null
+create or replace function ipam.answered(uids uuid[]) returns setof ipam.answer
+    language plpgsql stable set plan_cache_mode = force_generic_plan as $$
+declare
+    refused uuid[] := '{}';  -- an edit, by the MAC address that it asks for
+    w record;
+begin
+    if ipam.any_macs() then
+        for w in
+            select q.claim_uid uid, (
+                select p from ipam.lease l join ipam.pool p on p.id = l.pool_id
+                where l.claim_uid = q.claim_uid and l.ordinal = 0 and l.released_at is null) pool
+            from ipam.waiting q where q.claim_uid = any(uids) and q.pool_name like '%#'
+        loop
+            if (w.pool).id is not null then
+                refused := refused || w.uid;
+                return query select * from ipam.mac_answers(w.pool, array[w.uid]);
+            end if;
+        end loop;
+    end if;
+    return query select h.* from ipam.held(uids) h where h.claim_uid <> all(refused);
+    return query
+    select t.claim_uid, 'Vanished', null::inet[], null::bigint, null::timestamptz, null::text, null::text, null::bigint,
+        null::int, null::int, null::inet, null::inet[], null::jsonb
     from ipam.tombstone t where t.claim_uid = any(uids)
-        and not exists (select from ipam.lease q where q.claim_uid = t.claim_uid and q.released_at is null)
-    union all
-    select * from ipam.expired(uids)
-$$;
+        and not exists (select from ipam.lease q where q.claim_uid = t.claim_uid and q.released_at is null);
+    return query select * from ipam.expired(uids);
+end $$;
 
 create or replace function ipam.enqueue(
     pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[],
@@ -463,9 +476,8 @@ begin
         for wish in
             select u.k, m.addr, m.generation
             from unnest(uids, namespaces, names, counts) with ordinality u(uid, namespace, name, count, k)
-            left join ipam.claim_detail d on d.claim_uid = u.uid
-            join ipam.memory m
-                on m.namespace = u.namespace and m.key = coalesce(nullif(d.sticky_key, ''), d.mac::text, u.name)
+            cross join lateral (select ipam.key_of(u.uid, u.name) key) i
+            join ipam.memory m on m.namespace = u.namespace and m.key = i.key
                 and m.pool_namespace = p.namespace and m.pool_name = p.name and m.ordinal < u.count
             order by u.k, m.ordinal
         loop
@@ -782,8 +794,7 @@ begin
         insert into ipam.memory as m (namespace, key, pool_namespace, pool_name, ordinal, addr, generation)
         select distinct on (e.namespace, k.key, e.pool_namespace, e.pool_name, e.ordinal)
             e.namespace, k.key, e.pool_namespace, e.pool_name, e.ordinal, e.addr, e.generation
-        from ended e left join ipam.claim_detail d on d.claim_uid = e.claim_uid
-        cross join lateral (select coalesce(nullif(d.sticky_key, ''), d.mac::text, e.name) key) k
+        from ended e cross join lateral (select ipam.key_of(e.claim_uid, e.name) key) k
         order by 1, 2, 3, 4, 5, e.generation desc
         on conflict (namespace, key, pool_namespace, pool_name, ordinal) do update set
             addr = excluded.addr, generation = excluded.generation, at = excluded.at
