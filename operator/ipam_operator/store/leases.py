@@ -34,7 +34,7 @@ class Leases:
         Raises:
             StoreUnavailableError, StoreFaultError: see `Database.rows`; nothing of the batch happened, or all of it.
         """
-        selector = claims[0].selector
+        selector = claims[0].selector if claims else None
         if selector is None:
             return _read(await self._database.rows("allocate", pool.namespace, pool.name, *_asked(claims)))
         meaning = (selector.tenant, json.dumps(dict(selector.labels)), selector.type, selector.network, selector.family)

@@ -341,23 +341,25 @@ create table waiting (
 ) with (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=1000);
 comment on table waiting is 'Claims in arrival order, by the name of their pool: they may queue before it exists.';
 CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_name, priority DESC, seq);
+CREATE INDEX waiting_standing ON ipam.waiting USING btree (pool_namespace, pool_name, stands_until) WHERE (stands_until IS NOT NULL);
+CREATE INDEX waiting_wishes ON ipam.waiting USING btree (pool_namespace, pool_name) WHERE (wanted IS NOT NULL);
 comment on column waiting.passed is 'Addresses that claims behind this one got because it did not fit; when they would exceed its own count, it stands.';
 comment on column waiting.stands_until is 'So long nobody behind it is served (docs/dev/adr/0005).';
 
 -- function address_space_id(space_namespace text, space_vrf text) 
 --     returns integer language plpgsql body de4c2e0ac392b3bb38f13efe3c593b99
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 864283f181141cc628620721ce54a7b4
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 864283f181141cc628620721ce54a7b4
 -- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 2e3a50a3d0e2b97849ca2876f9a326ca
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 2e3a50a3d0e2b97849ca2876f9a326ca
 -- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body c8c1c92f14ad487b7f370ec866bd7332
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body c8c1c92f14ad487b7f370ec866bd7332
 -- function answered(uids uuid[]) 
 --     returns SETOF answer language plpgsql stable set plan_cache_mode=force_generic_plan body e230ea8ed7142f6c1aaf329269b47699
 -- function any_macs() 
---     returns boolean language sql stable body 52c261b5a8570224c7d861a83201a6b9
+--     returns boolean language plpgsql stable body 56b9357cfea30f72ff9686b7ea5616de
 -- function anyone_waits(p pool) 
---     returns boolean language sql stable body 281b5291f1ac09fd3159e80c47e3d1b3
+--     returns boolean language plpgsql stable body 3ac70f286d35aef6b1d3a5370bb57eb2
 -- function aside(pool_name text) 
 --     returns text language sql immutable body 7a063eaf5de0eebe13aecc76d5ff3078
 -- function ask_terms(uids uuid[], spec_generations bigint[], leases interval[], renewals timestamp with time zone[]) 
@@ -365,7 +367,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function assign_selectors(its_namespace text) 
 --     returns void language sql body 19832f2e8dcc6ed936fcaf5ac51b5a55
 -- function available(p pool, enough bigint) 
---     returns bigint language sql body 2d0d74acc462b150cffa6bd3b6053d0c
+--     returns bigint language plpgsql body 4e71cc62bfc5e8c7998cf01ebfc349a4
 -- function beside(pool_name text) 
 --     returns text language sql immutable body d4fba53dc39f258fb4de7c564564364e
 -- function carve(p integer, wish inet) 
@@ -373,7 +375,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function carve_own(p pool, uid uuid, its_namespace text, its_name text, wish inet) 
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body 55a56e0b91952f821895bee0f626631a
 -- function change_macs(uids uuid[], spec_generations bigint[]) 
---     returns void language plpgsql set plan_cache_mode=force_generic_plan body fac0e80905cb1ad267cbd9af1e7dfafd
+--     returns void language plpgsql set plan_cache_mode=force_generic_plan body 18948032ba3cde54c7ae8cfb415652e7
 -- function claim_store(mine uuid, adopt boolean) 
 --     returns uuid language plpgsql body fcf044ead57bcb54cfd80fc5e42ece3e
 -- function clamped_size(lo inet, hi inet) 
@@ -384,12 +386,14 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns void language sql body b34947afa784eabef6e480a54f18dcd0
 -- function confirmed(its_what text) 
 --     returns boolean language sql stable body ba21e09578e49123be93a9f846c9e2d9
+-- function dismiss_holders(uids uuid[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 6f2bf49b4aa83836f3102fa5fa686cd6
 -- function enqueue(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[]) 
---     returns void language sql body 0fe981337b554935384da6b4ba80ca95
+--     returns void language plpgsql body 55bff700ebd779198dcbe7314421ab38
 -- function ensure_history_partitions(ahead integer) 
 --     returns void language plpgsql body 5692c27bdb5f066c4e326b7cc863445c
 -- function expire(lim integer, actor text, run text) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 90180a265982c31287d107665700bd11
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 90180a265982c31287d107665700bd11
 -- function expired(uids uuid[]) 
 --     returns SETOF answer language sql stable body 2382e292609194a954a934167986c9cc
 -- function forbidden(uids uuid[]) 
@@ -415,7 +419,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function keep_terms(uids uuid[], spec_generations bigint[], ends timestamp with time zone[], acted boolean[], leases interval[], renewals timestamp with time zone[]) 
 --     returns void language plpgsql set plan_cache_mode=force_generic_plan body 39076d890ae96f0128279715264d2f0e
 -- function key_of(uid uuid, its_name text) 
---     returns text language sql stable body 19211be01a2e8f463d38222ada34fd7c
+--     returns text language plpgsql stable body 28de9f4e43fcbe6c83290b3806befc2f
 -- function lead(me text, seconds double precision) 
 --     returns bigint language sql body 9c45ddd57d41c39c42ef271f9404ad25
 -- function lease_inserted() 
@@ -423,7 +427,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function lease_updated() 
 --     returns trigger language plpgsql body 8a7a9ccabdfb1429e0807a8c5074af55
 -- function lends(p pool, to_namespace text) 
---     returns boolean language sql stable body a1fde5682c4395a2ee58ed711782c557
+--     returns boolean language plpgsql stable body f7aefaa8c4e76baf056c22269b5a079f
 -- function lock_pool_name(pool_namespace text, pool_name text) 
 --     returns void language sql body 2af2bd61a2b2d9c408913f4cdb1af053
 -- function lock_selectors(its_namespace text) 
@@ -431,11 +435,11 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function mac_answers(p pool, uids uuid[]) 
 --     returns SETOF answer language sql stable body 34ede7e5a0aae4e3d6b2c3635bee7b6b
 -- function mac_of(uid uuid) 
---     returns macaddr language sql stable body ef6528933aaffeb6b8eac4e5ebc89552
+--     returns macaddr language plpgsql stable body 3a23f309f45b64669b52a05d13b0f751
 -- function mac_twins(p pool, uids uuid[]) 
 --     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 4a89d2797ea3b2028e6457c64963d79f
 -- function may_return(p pool, its_namespace text, its_key text) 
---     returns boolean language sql stable body 0a05e7095efc8ca35358fc49712d0b91
+--     returns boolean language plpgsql stable body ff45b28fc190f0b54baad34d986e981c
 -- function meant(s selector) 
 --     returns TABLE(id integer, name text, priority integer, tied boolean) language sql stable body 00b7979571f1d3688f8079dbae6a70da
 -- function network_counters(uids uuid[]) 
@@ -463,7 +467,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function queues(p pool) 
 --     returns text[] language sql immutable body fac8864aef87d8cee522e642c87bf4cf
 -- function quota_facts(p pool, its_namespace text) 
---     returns jsonb language sql stable body 0fe5604a4cde4068ac663fe4dc3cfe4a
+--     returns jsonb language plpgsql stable body c8ddb39b3388269a5563e6f17a316226
 -- function range_size(lo inet, hi inet) 
 --     returns numeric language sql immutable strict parallel safe body d35a61caa7fdabc10d90ef38e77d0277
 -- function rebuild_free_ranges(p integer) 
@@ -473,11 +477,11 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function refuse_change() 
 --     returns trigger language plpgsql body 6735417d6d3fe4075536858e37350214
 -- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 36f145af28189d4b33c40aac6dc9605f
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 36f145af28189d4b33c40aac6dc9605f
 -- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text) 
 --     returns bigint language plpgsql body dd60c1f46e86e1aec22111dbb459dad8
 -- function remember_details(uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[], macs macaddr[]) 
---     returns void language sql body 1d7a368ce0d6590a83ed5f8e26bf8f1e
+--     returns void language plpgsql body 4bfe847f103ea93dc520d4c3e8e84e82
 -- function remember_refusal(its_kind text, its_namespace text, its_name text, its_uid uuid, its_reason text, its_message text) 
 --     returns void language sql body 1bdc9d27f2a025a3ec33ef8898ef7074
 -- function resign(me text) 
@@ -487,17 +491,17 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function retire_pool(its_uid uuid, its_namespace text, its_name text, lim integer) 
 --     returns TABLE(total bigint, namespace text, name text) language plpgsql body 1f32f98c1247713c21defd5f7c358148
 -- function room(p pool, its_namespace text) 
---     returns bigint language sql stable body d9ed77f1a20f8a3a1d6570e3d15ab7c5
+--     returns bigint language plpgsql stable body 43325a231357562a1fc5c3cddc9c37e1
 -- function selected_answers(s selector, uids uuid[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 0fa00df2c187d5e0a44808224ec1a510
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 174d9d1763180772eefa34f91f801f83
 -- function selects(selector jsonb, labels jsonb) 
 --     returns boolean language sql immutable body 58ece151da8f81aad50168670cd8d861
 -- function serve(pool_namespace text, pool_name text, lim integer, tell boolean) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d3c3fdcfccb18a916925c292d1fc348a
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body d3c3fdcfccb18a916925c292d1fc348a
 -- function serve_selected(p pool, lim integer) 
---     returns SETOF answer language sql body ad789dbece40bf0930fe316c2be05dfe
+--     returns SETOF answer language plpgsql body 762d98c69c581c84b103bef238726eac
 -- function serve_waiting(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 4ca87bb988e4abc248b37ca53771faea
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 06408ce556d537ea93fd6ff7b9e31e7a
 -- function served_next(p pool, stock bigint, full_up text[], lim integer) 
 --     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 871d538c0b92f2f0b1ed00bf7b9efae9
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 
@@ -529,4 +533,4 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function untiled(network_uids uuid[]) 
 --     returns TABLE(network_uid uuid, pool_namespace text, pool text, finding text, lo inet, hi inet, claim_uid uuid) language sql stable set plan_cache_mode=force_custom_plan body 57c201a81554b197a607f51c5decdec7
 -- function waiting_answers(p pool, uids uuid[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body a5e0c6a587b7f1b570a4d7cd6caf56ce
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 4303de1bd6bd130c356665de66448868

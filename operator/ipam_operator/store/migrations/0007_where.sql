@@ -45,3 +45,7 @@ drop function if exists put_pool(
     inet[], inet[], inet[], inet[]);
 drop function if exists served_next(pool, bigint, int);
 drop function if exists pool_counters(uuid[]);
+
+-- A long queue is not read for the few of it that name an address or stand in the way.
+create index waiting_wishes on waiting (pool_namespace, pool_name) where wanted is not null;
+create index waiting_standing on waiting (pool_namespace, pool_name, stands_until) where stands_until is not null;

@@ -12,16 +12,22 @@ create or replace function ipam.selects(selector jsonb, labels jsonb) returns bo
 $$;
 
 -- Whether claims of this namespace may take from the pool. Its own always may.
-create or replace function ipam.lends(p ipam.pool, to_namespace text) returns boolean language sql stable as $$
-    select p.namespace = to_namespace or p.allowed_from = 'All' or p.allowed_from = 'Selector' and exists (
-        select from ipam.tenant t where t.namespace = to_namespace and ipam.selects(p.allowed_selector, t.labels))
-$$;
+create or replace function ipam.lends(p ipam.pool, to_namespace text) returns boolean
+    language plpgsql stable as $$
+begin
+    return (
+        select p.namespace = to_namespace or p.allowed_from = 'All' or p.allowed_from = 'Selector' and exists (
+            select from ipam.tenant t where t.namespace = to_namespace and ipam.selects(p.allowed_selector, t.labels)));
+end $$;
 
 -- How many addresses more the namespace may hold; null: as many as there are.
-create or replace function ipam.room(p ipam.pool, its_namespace text) returns bigint language sql stable as $$
-    select p.quota - coalesce((
-        select h.held from ipam.held_by h where h.pool_id = p.id and h.namespace = its_namespace), 0)
-$$;
+create or replace function ipam.room(p ipam.pool, its_namespace text) returns bigint
+    language plpgsql stable as $$
+begin
+    return (
+        select p.quota - coalesce((
+            select h.held from ipam.held_by h where h.pool_id = p.id and h.namespace = its_namespace), 0));
+end $$;
 
 -- Addresses by namespace anew from the ledger: the repair for any drift, and the start of a quota.
 create or replace function ipam.recount_held_by(p ipam.pool) returns void language sql as $$
@@ -37,11 +43,14 @@ create or replace function ipam.queues(p ipam.pool) returns text[] language sql 
     select array_append(p.selectors, p.name)
 $$;
 
-create or replace function ipam.anyone_waits(p ipam.pool) returns boolean language sql stable as $$
-    select exists (select from ipam.waiting w where w.pool_namespace = p.namespace and w.pool_name = p.name)
-        or p.selectors <> '{}' and exists (
-            select from ipam.waiting w where w.pool_namespace = p.namespace and w.pool_name = any(p.selectors))
-$$;
+create or replace function ipam.anyone_waits(p ipam.pool) returns boolean
+    language plpgsql stable as $$
+begin
+    return (
+        select exists (select from ipam.waiting w where w.pool_namespace = p.namespace and w.pool_name = p.name)
+            or p.selectors <> '{}' and exists (
+                select from ipam.waiting w where w.pool_namespace = p.namespace and w.pool_name = any(p.selectors)));
+end $$;
 
 -- The first `lim` of those who wait for any address of this pool, less the namespaces `full_up`.
 create or replace function ipam.head_of_queue(p ipam.pool, full_up text[], lim int) returns setof ipam.waiting
@@ -88,7 +97,10 @@ create or replace function ipam.heed_consent(p ipam.pool) returns uuid[] languag
     select coalesce(array_agg(claim_uid), '{}') from moved
 $$;
 
-create or replace function ipam.quota_facts(p ipam.pool, its_namespace text) returns jsonb language sql stable as $$
-    select case when p.quota is null then '{}'::jsonb
-        else jsonb_build_object('quota', p.quota, 'holds', p.quota - ipam.room(p, its_namespace)) end
-$$;
+create or replace function ipam.quota_facts(p ipam.pool, its_namespace text) returns jsonb
+    language plpgsql stable as $$
+begin
+    return (
+        select case when p.quota is null then '{}'::jsonb
+            else jsonb_build_object('quota', p.quota, 'holds', p.quota - ipam.room(p, its_namespace)) end);
+end $$;

@@ -216,16 +216,19 @@ begin
 end $$;
 
 -- How many addresses could be handed out now, at most `enough`.
-create or replace function ipam.available(p ipam.pool, enough bigint) returns bigint language sql as $$
-    select least(enough, (
-        select coalesce(sum(size::numeric), 0) from (
-            select ipam.clamped_size(f.lo, f.hi) size from ipam.free_range f where f.pool_id = p.id order by f.hi
-            limit enough) few
-        ) + case when p.strategy = 'LeastRecentlyUsed' then (
-            select count(*) from (
-                select from ipam.lease l where l.pool_id = p.id and l.released_at is not null and l.reusable_at <= now()
-                limit enough) cooled) else 0 end)::bigint
-$$;
+create or replace function ipam.available(p ipam.pool, enough bigint) returns bigint
+    language plpgsql as $$
+begin
+    return (
+        select least(enough, (
+            select coalesce(sum(size::numeric), 0) from (
+                select ipam.clamped_size(f.lo, f.hi) size from ipam.free_range f where f.pool_id = p.id order by f.hi
+                limit enough) few
+            ) + case when p.strategy = 'LeastRecentlyUsed' then (
+                select count(*) from (
+                    select from ipam.lease l where l.pool_id = p.id and l.released_at is not null and l.reusable_at <= now()
+                    limit enough) cooled) else 0 end)::bigint);
+end $$;
 
 -- Free ranges anew from what is effective and what is held: the repair for any drift between them.
 create or replace function ipam.rebuild_free_ranges(p int) returns void language plpgsql as $$

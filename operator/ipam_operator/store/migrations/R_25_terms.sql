@@ -115,7 +115,7 @@ $$;
 -- End at most `lim` terms that are over, the longest due first: their claims are told, their addresses cool. `run`: of the
 -- store when it was compared with the cluster; in any other it knows less than claims show, perhaps, and ends nothing.
 create or replace function ipam.expire(lim int, actor text, run text) returns setof ipam.answer
-    language plpgsql set plan_cache_mode = force_generic_plan as $$
+    language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     due uuid[] := array(
         select t.claim_uid from ipam.term t where t.expires_at <= now() order by t.expires_at limit lim);

@@ -1,13 +1,18 @@
 -- One claim for each MAC address in a network. The ledger's key forbids a second one; these functions keep batches from
 -- running into it, and let whoever came second wait beside its queue until the first lets go.
 
-create or replace function ipam.any_macs() returns boolean language sql stable as $$
-    select exists (select from ipam.claim_detail d where d.mac is not null)
-$$;
+create or replace function ipam.any_macs() returns boolean
+    language plpgsql stable as $$
+begin
+    return exists (select from ipam.claim_detail d where d.mac is not null);
+end $$;
 
-create or replace function ipam.mac_of(uid uuid) returns macaddr language sql stable as $$
-    select d.mac from ipam.claim_detail d where d.claim_uid = uid
-$$;
+create or replace function ipam.mac_of(uid uuid) returns macaddr
+    language plpgsql stable as $$
+begin
+    return (
+        select d.mac from ipam.claim_detail d where d.claim_uid = uid);
+end $$;
 
 create or replace function ipam.aside(pool_name text) returns text language sql immutable as $$
     select pool_name || '#'
@@ -57,10 +62,10 @@ begin
         return;
     end if;
     for changed in
-        select l.claim_uid, l.mac old, d.mac, p pool, d.namespace, l.name, l.actor, u.generation
-        from unnest(uids, spec_generations) u(uid, generation)
-        join ipam.lease l on l.claim_uid = u.uid join ipam.claim_detail d on d.claim_uid = l.claim_uid join ipam.pool p on p.id = l.pool_id
-        where l.released_at is null and l.ordinal = 0 and l.mac is distinct from d.mac
+        select l.claim_uid, l.mac old, d.mac, p pool, d.namespace, l.name, l.actor,
+            spec_generations[array_position(uids, l.claim_uid)] generation
+        from ipam.lease l join ipam.claim_detail d on d.claim_uid = l.claim_uid join ipam.pool p on p.id = l.pool_id
+        where l.claim_uid = any(uids) and l.released_at is null and l.ordinal = 0 and l.mac is distinct from d.mac
         order by l.claim_uid
     loop
         if ipam.mac_twins(changed.pool, array[changed.claim_uid]) = '{}' then

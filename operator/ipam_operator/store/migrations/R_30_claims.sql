@@ -103,7 +103,9 @@ end $$;
 create or replace function ipam.enqueue(
     pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[],
     counts int[], wishes inet[], actors text[]
-) returns void language sql as $$
+) returns void
+    language plpgsql as $$
+begin
     insert into ipam.waiting as w
         (claim_uid, pool_namespace, pool_name, namespace, name, generation, count, wanted, actor, priority)
     select u.uid, $1, $2, u.namespace, u.name, u.generation, u.count, wishes[u.k], u.actor, coalesce(d.priority, 0)
@@ -117,8 +119,8 @@ create or replace function ipam.enqueue(
         count = excluded.count, wanted = excluded.wanted, actor = excluded.actor,
         priority = excluded.priority,
         seq = case when (w.pool_namespace, w.pool_name) = (excluded.pool_namespace, excluded.pool_name)
-            then w.seq else excluded.seq end
-$$;
+            then w.seq else excluded.seq end;
+end $$;
 
 -- Whom `stock` addresses are for, of those who wait for any address. In order of the queue; whoever does not fit is
 -- passed by smaller ones until those have got as many addresses as it asks for, then stands for ten minutes in which
@@ -184,6 +186,28 @@ begin
     return chosen;
 end $$;
 
+-- Who holds does not wait: by another pool, in a race that its place has lost; or for the MAC address that an edit asked
+-- for. The latter are answered.
+create or replace function ipam.dismiss_holders(uids uuid[]) returns setof ipam.answer
+    language plpgsql set plan_cache_mode = force_generic_plan as $$
+declare
+    holders uuid[] := array(
+        select l.claim_uid from ipam.lease l where l.claim_uid = any(uids) and l.released_at is null);
+    gone record;
+begin
+    if holders = '{}' then
+        return;
+    end if;
+    with gone as (delete from ipam.waiting q where q.claim_uid = any(holders) returning q.claim_uid, q.generation)
+    select array_agg(g.claim_uid) uids, array_agg(g.generation) generations into gone from gone g;
+    perform ipam.change_macs(gone.uids, gone.generations);
+    return query
+    select h.claim_uid, h.outcome, h.addrs, h.generation, h.allocated_at, h.namespace, h.name, g.generation,
+        h.queue_position, h.prefix_length, h.gateway, h.dns_servers, h.info
+    from ipam.answered(gone.uids) h join unnest(gone.uids, gone.generations) g(uid, generation) on g.uid = h.claim_uid
+    where ipam.mac_of(h.claim_uid) is not null;
+end $$;
+
 -- Bind whoever waits, as far as addresses are there. Named wishes go before free choice. The caller holds the pool's
 -- row.
 create or replace function ipam.serve_waiting(p ipam.pool, lim int) returns setof ipam.answer
@@ -191,14 +215,12 @@ create or replace function ipam.serve_waiting(p ipam.pool, lim int) returns seto
 declare
     w ipam.waiting;
     queue record;
-    holders record;
     wishes record;
     addrs inet[] := '{}';
     taken uuid[] := '{}';
     rooms jsonb := '{}';
     room bigint;
     full_up text[];
-    head uuid[];
     twins uuid[] := '{}';
     stock bigint;
 begin
@@ -249,31 +271,22 @@ begin
     end if;
     full_up := case when p.quota is not null then array(
         select h.namespace from ipam.held_by h where h.pool_id = p.id and h.held >= p.quota) else '{}' end;
-    if not exists (select from ipam.head_of_queue(p, full_up, 1)) or ipam.available(p, 1) = 0 and not ipam.any_macs() then
+    if ipam.any_macs() then  -- who holds and waits for its MAC address only needs no room
+        return query select * from ipam.dismiss_holders(array(
+            select h.claim_uid from ipam.head_of_queue(p, full_up, lim) h));
+    end if;
+    stock := ipam.available(p, 1024);
+    if stock = 0 or not exists (select from ipam.head_of_queue(p, full_up, 1)) then
         return;
+    elsif stock = 1024 then
+        stock := ipam.available(p, (
+            select coalesce(sum(h.count), 0) from ipam.head_of_queue(p, full_up, lim) h where h.count <= p.size));
     end if;
-    -- Who holds does not wait: by another pool, in a race that its place has lost; or it waited for its MAC address.
-    head := array(select h.claim_uid from ipam.head_of_queue(p, full_up, lim) h);
-    with gone as (
-        delete from ipam.waiting q using ipam.lease l
-        where q.claim_uid = any(head) and l.claim_uid = q.claim_uid and l.ordinal = 0 and l.released_at is null
-        returning q.claim_uid, q.generation)
-    select array_agg(claim_uid) uids, array_agg(generation) generations into holders from gone;
-    if holders.uids is not null then
-        perform ipam.change_macs(holders.uids, holders.generations);
-        return query
-        select h.claim_uid, h.outcome, h.addrs, h.generation, h.allocated_at, h.namespace, h.name, g.generation,
-            h.queue_position, h.prefix_length, h.gateway, h.dns_servers, h.info
-        from ipam.answered(holders.uids) h
-        join unnest(holders.uids, holders.generations) g(uid, generation) on g.uid = h.claim_uid
-        where ipam.mac_of(h.claim_uid) is not null;
-    end if;
-    if ipam.available(p, 1) = 0 then
-        return;
-    end if;
-    stock := ipam.available(p, (
-        select coalesce(sum(q.count), 0) from ipam.waiting q where q.claim_uid = any(head) and q.count <= p.size));
-    taken := ipam.served_next(p, stock, full_up, lim);
+    loop
+        taken := ipam.served_next(p, stock, full_up, lim);
+        exit when not exists (select from ipam.lease l where l.claim_uid = any(taken) and l.released_at is null);
+        return query select * from ipam.dismiss_holders(taken);
+    end loop;
     twins := ipam.mac_twins(p, taken);
     if twins <> '{}' then
         update ipam.waiting q set pool_name = ipam.aside(q.pool_name) where q.claim_uid = any(twins);
@@ -323,9 +336,13 @@ $$;
 create or replace function ipam.waiting_answers(p ipam.pool, uids uuid[]) returns setof ipam.answer
     language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
-    stock bigint := ipam.available(p, 1024);
+    stock bigint;
     facts jsonb;
 begin
+    if not exists (select from ipam.waiting w where w.claim_uid = any(uids)) then
+        return;
+    end if;
+    stock := ipam.available(p, 1024);
     select jsonb_build_object('size', p.size::text, 'free', stock,
         'lo', coalesce(jsonb_agg(ipam.spelled(f.lo)), '[]'), 'hi', coalesce(jsonb_agg(ipam.spelled(f.hi)), '[]')) into facts
     from (
@@ -333,16 +350,19 @@ begin
             select f.lo, f.hi from ipam.free_range f where f.pool_id = p.id order by f.hi limit 1024) few
         order by ipam.clamped_size(few.lo, few.hi) desc, few.hi limit 16) f;
     return query
-    with queue as (
-        select w.claim_uid, row_number() over (order by w.priority desc, w.seq) place from ipam.waiting w
-        where w.pool_namespace = p.namespace and w.pool_name = p.name and w.wanted is null)
     select w.claim_uid,
         case when p.paused then 'Paused' when w.count > ipam.room(p, w.namespace) then 'OverQuota'
             when w.count > stock then 'Exhausted' else 'Queued' end,
-        null::inet[], null::bigint, null::timestamptz, w.namespace, w.name, w.generation, queue.place::int,
+        null::inet[], null::bigint, null::timestamptz, w.namespace, w.name, w.generation, w.place::int,
         null::int, null::inet, null::inet[],
         facts || ipam.quota_facts(p, w.namespace) || jsonb_build_object('count', w.count)
-    from ipam.waiting w join queue using (claim_uid) where w.claim_uid = any(uids);
+    from (
+        -- One pass over the queue, whatever the planner believes of its length: `asked` is a hash, no join.
+        select q.*, row_number() over (order by q.priority desc, q.seq) place,
+            q.claim_uid in (select u.uid from unnest(uids) u(uid)) asked
+        from ipam.waiting q
+        where q.pool_namespace = p.namespace and q.pool_name = p.name and q.wanted is null) w
+    where w.asked;
     return query
     select w.claim_uid,
         case when p.paused then 'Paused' when home.lo is null then 'Outside'
@@ -411,7 +431,9 @@ $$;
 create or replace function ipam.remember_details(
     uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[],
     priorities int[], macs macaddr[]
-) returns void language sql as $$
+) returns void
+    language plpgsql as $$
+begin
     insert into ipam.claim_detail (claim_uid, namespace, hostname, assigned_to, description, sticky_key, priority, mac)
     select u.uid, u.namespace, u.hostname, u.assigned, u.description, coalesce(u.sticky_key, ''), coalesce(u.priority, 0),
         u.mac
@@ -420,8 +442,8 @@ create or replace function ipam.remember_details(
     where u.hostname is not null
     on conflict (claim_uid) do update set
         hostname = excluded.hostname, assigned_to = excluded.assigned_to, description = excluded.description,
-        sticky_key = excluded.sticky_key, priority = excluded.priority, mac = excluded.mac
-$$;
+        sticky_key = excluded.sticky_key, priority = excluded.priority, mac = excluded.mac;
+end $$;
 
 -- Claims whose sticky key a living claim of their namespace has already, or one that stands before them here.
 create or replace function ipam.shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[])
@@ -439,10 +461,13 @@ create or replace function ipam.shared_keys(uids uuid[], namespaces text[], name
 $$;
 
 -- What tells that a later claim of the namespace is this one come again.
-create or replace function ipam.key_of(uid uuid, its_name text) returns text language sql stable as $$
-    select coalesce(
-        (select coalesce(nullif(d.sticky_key, ''), d.mac::text) from ipam.claim_detail d where d.claim_uid = uid), its_name)
-$$;
+create or replace function ipam.key_of(uid uuid, its_name text) returns text
+    language plpgsql stable as $$
+begin
+    return (
+        select coalesce(
+            (select coalesce(nullif(d.sticky_key, ''), d.mac::text) from ipam.claim_detail d where d.claim_uid = uid), its_name));
+end $$;
 
 -- Take an address that cools, if it cools from this very identity.
 create or replace function ipam.carve_own(p ipam.pool, uid uuid, its_namespace text, its_name text, wish inet)
@@ -522,7 +547,7 @@ create or replace function ipam.allocate(
     counts int[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[],
     sticky_keys text[] default null, leases interval[] default null, renewals timestamptz[] default null,
     priorities int[] default null, macs macaddr[] default null
-) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
+) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     p ipam.pool;
     l inet;
@@ -698,7 +723,7 @@ end $$;
 -- Serve the waiting of one pool; also tells when to come again. `tell`: the pool has come into service, gone out of it
 -- or changed, so those that still wait are answered anew.
 create or replace function ipam.serve(pool_namespace text, pool_name text, lim int, tell boolean)
-    returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
+    returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     p ipam.pool;
     other ipam.pool;
@@ -755,7 +780,7 @@ end $$;
 -- whose queue can go on, because who left it stood in front.
 create or replace function ipam.release(
     pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean
-) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
+) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     pools int[];
     queues int[];
@@ -842,7 +867,7 @@ end $$;
 create or replace function ipam.adopt(
     pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[],
     actors text[], claim_of int[], claim_addrs inet[]
-) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
+) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     p ipam.pool;
     wanted inet[];

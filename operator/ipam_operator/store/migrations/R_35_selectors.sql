@@ -105,15 +105,17 @@ begin
     facts := rationed || jsonb_build_object(
         'labels', s.labels, 'type', s.type, 'network', s.network, 'pools', pools, 'tied', (tied)[1:8]);
     return query
-    with line as (
-        select w.claim_uid, row_number() over (order by w.priority desc, w.seq) place from ipam.waiting w
-        where w.pool_namespace = s.namespace and w.pool_name = s.name and w.wanted is null)
     select w.claim_uid, case when tied is not null then 'Ambiguous' when pools = '[]' then 'Unmatched'
             when paused then 'Paused' when w.count > most_room then 'OverQuota'
             when w.count > most_stock then 'Exhausted' else 'Queued' end,
-        null::inet[], null::bigint, null::timestamptz, w.namespace, w.name, w.generation, line.place::int,
+        null::inet[], null::bigint, null::timestamptz, w.namespace, w.name, w.generation, w.place::int,
         null::int, null::inet, null::inet[], facts || jsonb_build_object('count', w.count)
-    from ipam.waiting w join line using (claim_uid) where w.claim_uid = any(uids);
+    from (
+        select q.*, row_number() over (order by q.priority desc, q.seq) place,
+            q.claim_uid in (select u.uid from unnest(uids) u(uid)) asked
+        from ipam.waiting q
+        where q.pool_namespace = s.namespace and q.pool_name = s.name and q.wanted is null) w
+    where w.asked;
     for wish in
         select w.claim_uid uid, w.* from ipam.waiting w
         where w.claim_uid = any(uids) and w.pool_name = s.name and w.wanted is not null
@@ -133,27 +135,32 @@ end $$;
 
 -- Whether the first address that an identity had last in this pool is to be had again.
 create or replace function ipam.may_return(p ipam.pool, its_namespace text, its_key text) returns boolean
-    language sql stable as $$
-    select exists (
-        select from ipam.memory m
-        where m.namespace = its_namespace and m.key = its_key and m.pool_namespace = p.namespace and m.pool_name = p.name
-            and m.ordinal = 0 and (
-                exists (
-                    select from (
-                        select f.lo from ipam.free_range f where f.pool_id = p.id and f.hi >= m.addr order by f.hi limit 1
-                    ) f where f.lo <= m.addr)
-                or exists (
-                    select from ipam.lease l where l.pool_id = p.id and l.addr = m.addr and l.released_at is not null
-                        and (l.generation = m.generation or l.reusable_at <= now()))))
-$$;
+    language plpgsql stable as $$
+begin
+    return (
+        select exists (
+            select from ipam.memory m
+            where m.namespace = its_namespace and m.key = its_key and m.pool_namespace = p.namespace and m.pool_name = p.name
+                and m.ordinal = 0 and (
+                    exists (
+                        select from (
+                            select f.lo from ipam.free_range f where f.pool_id = p.id and f.hi >= m.addr order by f.hi limit 1
+                        ) f where f.lo <= m.addr)
+                    or exists (
+                        select from ipam.lease l where l.pool_id = p.id and l.addr = m.addr and l.released_at is not null
+                            and (l.generation = m.generation or l.reusable_at <= now())))));
+end $$;
 
 -- What the pool's waiting are granted, with its name: they asked for none.
-create or replace function ipam.serve_selected(p ipam.pool, lim int) returns setof ipam.answer language sql as $$
+create or replace function ipam.serve_selected(p ipam.pool, lim int) returns setof ipam.answer
+    language plpgsql as $$
+begin
+    return query
     select a.claim_uid, a.outcome, a.addrs, a.generation, a.allocated_at, a.namespace, a.name, a.spec_generation,
         a.queue_position, a.prefix_length, a.gateway, a.dns_servers,
         coalesce(a.info, '{}') || jsonb_build_object('pool', p.name)
-    from ipam.serve_waiting(p, lim) a
-$$;
+    from ipam.serve_waiting(p, lim) a;
+end $$;
 
 -- Answer a batch of claims of one selector; else as `allocate`. They join the queue, which their pools serve by priority,
 -- each as far as it can.
@@ -162,7 +169,7 @@ create or replace function ipam.allocate_selected(
     its_family int, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], wishes inet[],
     actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[],
     renewals timestamptz[], priorities int[], macs macaddr[]
-) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
+) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     s ipam.selector;
     p ipam.pool;
