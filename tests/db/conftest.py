@@ -10,7 +10,9 @@ from hack.pgbouncer import PgBouncer
 from hack.postgres import Postgres
 from tests.support.postgres import PooledUrl, session_state
 
-STRAIGHT_ONLY = {"test_blocks", "test_migrations", "test_pgbouncer", "test_properties", "test_statements"}
+STRAIGHT_ONLY = {
+    "test_blocks", "test_migrations", "test_pgbouncer", "test_properties", "test_statements", "test_where_properties",
+}  # fmt: skip
 """Files about the server itself, about the way to it, or too slow to run twice."""
 
 

@@ -172,7 +172,7 @@ async def test_other_namespaces_pools_need_consent(database_url: str) -> None:
 async def test_a_quota_spills_as_well(database_url: str) -> None:
     """A pool in which the namespace has had its share is passed like a full one; in all of them the claim waits."""
     async with Store(database_url) as store:
-        best, _ = await two_pools(store, quota=2)
+        best, behind = await two_pools(store, quota=2)
         held = await store.take(WEB, 4)
         assert {str(a)[:5] for found in (await store.held()).values() for a in found} == {"10.0.", "10.1."}
         one = claim(WEB)
@@ -180,6 +180,9 @@ async def test_a_quota_spills_as_well(database_url: str) -> None:
         assert refusal.reason is Reason.QUOTA_EXCEEDED
         await store.release(held[0])
         assert list(granted(await store.serve(best))) == [one.identity.uid]
+        for of in (best, behind):
+            await store.change(of, quota=1)
+        assert "at most 1" in only(await store.ask(claim(WEB))).message, "lowered below what is held"
 
 
 async def test_a_paused_pool_is_passed(database_url: str) -> None:

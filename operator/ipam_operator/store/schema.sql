@@ -493,7 +493,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function room(p pool, its_namespace text) 
 --     returns bigint language plpgsql stable body 43325a231357562a1fc5c3cddc9c37e1
 -- function selected_answers(s selector, uids uuid[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 174d9d1763180772eefa34f91f801f83
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d9ed4019e967095f926a20b6b06b0131
 -- function selects(selector jsonb, labels jsonb) 
 --     returns boolean language sql immutable body 58ece151da8f81aad50168670cd8d861
 -- function serve(pool_namespace text, pool_name text, lim integer, tell boolean) 

@@ -74,7 +74,7 @@ declare
     p record;
     pools jsonb := '[]';
     tied text[];
-    most_room bigint := -1;
+    most_room bigint;  -- below 0 after a quota was lowered
     most_stock bigint := -1;
     rationed jsonb := '{}';
     paused boolean := true;
@@ -94,7 +94,7 @@ begin
         continue when p.paused;
         paused := false;
         most_stock := greatest(most_stock, p.stock);
-        if p.room > most_room then
+        if most_room is null or p.room > most_room then
             most_room := p.room;
             rationed := ipam.quota_facts(p.pool, s.tenant) || jsonb_build_object('pool', (p.pool).name);
         end if;
