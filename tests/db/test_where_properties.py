@@ -177,6 +177,7 @@ class Machine(RuleBasedStateMachine):
         self.known = known
         for ref in self.run(self.store.tenants(guest={"in": "yes"} if known else {})):
             self.learn(self.run(self.store.claims.serve(ref, tell=True)))
+        self.run(self.due_now())
 
     @rule()
     def serve(self) -> None:
