@@ -1,21 +1,17 @@
 """Any sequence of requests, releases, edits and time leaves the ledger whole."""
 
-import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from hack.postgres import Postgres
@@ -26,8 +22,8 @@ from ipam_operator.domain.outcome import Accepted, Granted, Reason
 from ipam_operator.net import ranges as sets
 from ipam_operator.net.cidr import Address
 from ipam_operator.net.ranges import Range
-from tests.support.postgres import create_database, drop_database
-from tests.support.store import Store, claim, only, pool, refused
+from tests.support.machine import StoreMachine, run_machine
+from tests.support.store import claim, only, pool, refused
 
 CIDRS = ("10.0.0.0/27", "255.255.255.224/27", "2001:db8::/123", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffe0/123")
 NAMES = tuple(f"again-{number}" for number in range(6))
@@ -35,44 +31,14 @@ NAMES = tuple(f"again-{number}" for number in range(6))
 OFFSETS = st.integers(0, 31)
 SPANS = st.lists(st.tuples(OFFSETS, OFFSETS).map(lambda ends: (min(ends), max(ends))), max_size=3)
 
-SETTINGS = settings(
-    max_examples=50,
-    stateful_step_count=15,
-    deadline=None,
-    database=None,
-    # Without shrinking: each step is a dozen statements, and the failing sequence is short as it is.
-    phases=(Phase.explicit, Phase.generate),
-    print_blob=False,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
-WIPE = """
-    alter table ipam.history disable trigger history_append_only;
-    truncate ipam.lease, ipam.waiting, ipam.tombstone, ipam.pool_range, ipam.free_range, ipam.part, ipam.pool,
-        ipam.network, ipam.history, ipam.memory, ipam.term, ipam.held_by, ipam.selector;
-    alter table ipam.history enable trigger history_append_only;
-"""
-"""A new database for each example would take longer than the example."""
 
-
-class Machine(RuleBasedStateMachine):
-    url: ClassVar[str]
-
+class Machine(StoreMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
-        self.store: Store = self.run(Store(self.url).__aenter__())
-        self.run(self.store.script(WIPE))
         self.asked: dict[UUID, ClaimRequest] = {}
         self.held: dict[UUID, tuple[Address, ...]] = {}
         self.expired: dict[UUID, ClaimRequest] = {}
         self.pools: list[PoolRequest] = []
-
-    def run(self, work: Any) -> Any:
-        return self.runner.run(work)
-
-    def teardown(self) -> None:
-        self.run(self.store.__aexit__(None, None, None))
-        self.runner.close()
 
     def ranges(self, spans: list[tuple[int, int]]) -> tuple[Range, ...]:
         base = int(self.parent.cidr[0])
@@ -224,9 +190,4 @@ class Machine(RuleBasedStateMachine):
 
 def test_any_sequence_leaves_the_ledger_whole(postgres: Postgres, template_database: str) -> None:
     """Tiled, nothing twice, nothing forgotten, nobody overtaken, and history says the same, after every step."""
-    name = asyncio.run(create_database(postgres, template_database))
-    try:
-        machine = type("OnThisDatabase", (Machine,), {"url": postgres.url_for(name)})
-        run_state_machine_as_test(machine, settings=SETTINGS)
-    finally:
-        asyncio.run(drop_database(postgres, name))
+    run_machine(Machine, postgres, template_database, examples=50, steps=15)

@@ -1,42 +1,28 @@
 """Any sequence of claims by name and selector, consent, quotas, priorities and MAC addresses: nothing gets lost."""
 
-import asyncio
 from collections import Counter
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from hack.postgres import Postgres
 from ipam_operator.domain.answers import Served
 from ipam_operator.domain.model import ClaimRequest, Consent, PoolRequest, Selector
 from ipam_operator.domain.outcome import Accepted, Granted
-from tests.db.test_properties import WIPE
-from tests.support.postgres import create_database, drop_database
-from tests.support.store import NAMESPACE, Store, claim, selector
+from tests.support.machine import StoreMachine, run_machine
+from tests.support.store import NAMESPACE, claim, selector
 
 LABELS: tuple[dict[str, str], ...] = ({}, {"tier": "front"}, {"tier": "front", "zone": "a"})
 TENANTS = (NAMESPACE, "guest")
 MACS = ("", "", "", "02:00:00:00:00:01", "02:00:00:00:00:02")
-SETTINGS = settings(
-    max_examples=25,
-    stateful_step_count=20,
-    deadline=None,
-    database=None,
-    phases=(Phase.explicit, Phase.generate),
-    print_blob=False,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
 EDITS = st.fixed_dictionaries(
     {},
     optional={
@@ -49,28 +35,16 @@ EDITS = st.fixed_dictionaries(
 )
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(StoreMachine):
     """Three pools, two of them in one network; every claim is for one address, so that nothing excuses its waiting."""
-
-    url: ClassVar[str]
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
-        self.store: Store = self.run(Store(self.url).__aenter__())
-        self.run(self.store.script(WIPE + "truncate ipam.claim_detail, ipam.tenant;"))
         self.asked: dict[UUID, ClaimRequest] = {}
         self.held: dict[UUID, str] = {}
         self.pools: list[PoolRequest] = []
         self.fresh: set[tuple[str, str]] = set()
         self.known = False
-
-    def run(self, work: Any) -> Any:
-        return self.runner.run(work)
-
-    def teardown(self) -> None:
-        self.run(self.store.__aexit__(None, None, None))
-        self.runner.close()
 
     @initialize(edits=st.lists(EDITS, min_size=3, max_size=3))
     def begin(self, edits: list[dict[str, Any]]) -> None:
@@ -240,9 +214,4 @@ class Machine(RuleBasedStateMachine):
 
 def test_any_sequence_leaves_nobody_behind(postgres: Postgres, template_database: str) -> None:
     """Whole after every step, and after every serving nobody waits who could be served."""
-    name = asyncio.run(create_database(postgres, template_database))
-    try:
-        machine = type("OnThisDatabase", (Machine,), {"url": postgres.url_for(name)})
-        run_state_machine_as_test(machine, settings=SETTINGS)
-    finally:
-        asyncio.run(drop_database(postgres, name))
+    run_machine(Machine, postgres, template_database, examples=25, steps=20)
