@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ipam_operator.domain.model import ClaimDetail, ClaimRequest, ObjectRef, PoolRequest
+from ipam_operator.domain.model import ClaimDetail, ClaimRequest, Consent, ObjectRef, PoolRequest
 from tests.support.store import Store, claim, granted
 
 #: Every way to read these as namespace and key: joined with or without a separator, many of them look the same.
@@ -20,7 +20,7 @@ def known_as(of: PoolRequest, namespace: str, key: str) -> ClaimRequest:
 async def test_k6_identities_are_pairs_that_are_never_joined(database_url: str) -> None:
     """What one (namespace, key) had goes back to that very pair, whatever others spell the same when joined."""
     async with Store(database_url) as store:
-        of = await store.pool("10.0.0.0/24", cool_down=3600)
+        of = await store.pool("10.0.0.0/24", cool_down=3600, allowed=Consent("All"))
         first = {pair: known_as(of, *pair) for pair in PAIRS}
         had = granted(await store.allocate(of, list(first.values())))
         await store.release(*first.values())

@@ -290,6 +290,19 @@ async def test_selectors_that_nobody_uses_are_forgotten(database_url: str) -> No
         assert len(texts(await store.ask(claim(WEB)))) == 1
 
 
+async def test_strangers_cannot_flood_a_namespace_with_selectors(database_url: str) -> None:
+    """Another namespace has a hundred; its own has as many as it likes, and nobody is served by what was refused."""
+    async with Store(database_url) as store:
+        await store.pool("10.0.0.0/24", labels=FRONT, allowed=Consent("All"))
+        for number in range(100):
+            await store.ask(claim(selector(tenant="guest", labels={"n": str(number)})))
+        refusal = only(await store.ask(late := claim(selector(tenant="guest", labels=FRONT))))
+        assert "in 100 different ways" in refusal.message
+        assert await store.value("select count(*) from ipam.selector") == 100
+        assert await store.value("select count(*) from ipam.waiting where claim_uid = $1", late.identity.uid) == 0
+        assert len(granted(await store.ask(claim(WEB)))) == 1
+
+
 @pytest.mark.parametrize("size", [1, 8])
 def test_every_meaning_has_a_queue_of_its_own(size: int) -> None:
     """However long the labels are, the queue's name fits an index, and tells meanings apart."""

@@ -99,7 +99,7 @@ def outcome(answer: Answer, claim: Identity, pool: ObjectRef, *, count: int = 1)
 def _refusal(answer: Answer, pool: ObjectRef, count: int) -> tuple[Reason, str]:
     facts = answer.facts
     count = int(facts.get("count", count))
-    if "pools" in facts and (said := _selected(answer, count)) is not None:
+    if (said := _selected(answer, pool, count)) is not None:
         return said
     match answer.kind:
         case AnswerKind.OVER_QUOTA:
@@ -140,9 +140,16 @@ def _refusal(answer: Answer, pool: ObjectRef, count: int) -> tuple[Reason, str]:
             return _not_found(facts, pool)
 
 
-def _selected(answer: Answer, count: int) -> tuple[Reason, str] | None:
+def _selected(answer: Answer, pool: ObjectRef, count: int) -> tuple[Reason, str] | None:
     """Of a claim that says what pools are like; None: it is put as for one that names its pool."""
     facts = answer.facts
+    if "crowded" in facts:
+        return Reason.POOL_NOT_FOUND, (
+            f"claims of this namespace ask for pools of namespace {pool.namespace} in {facts['crowded']} different ways"
+            " already; ask in one of those, or wait until one has not been used for a day"
+        )
+    if "pools" not in facts:
+        return None
     match answer.kind:
         case AnswerKind.EXHAUSTED:
             return Reason.POOL_EXHAUSTED, (

@@ -174,7 +174,7 @@ class Parents:
     async def put_tenants(self, labels: Mapping[str, Mapping[str, str] | None], *, whole: bool) -> list[ObjectRef]:
         """Labels of namespaces; None: it is gone; `whole`: these are all there are.
 
-        Returns the pools whose consent goes by labels, if anything has changed.
+        Returns the pools that have to be served and told, because somebody is let in or out.
         """
         rows = await self.database.rows("put_tenants", json.dumps(dict(labels)), whole)
         return [ObjectRef(row["namespace"], row["name"]) for row in rows]

@@ -353,7 +353,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 2e3a50a3d0e2b97849ca2876f9a326ca
 -- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body c8c1c92f14ad487b7f370ec866bd7332
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 0a6382e2fa5fc15c67d4a4ec58fbd995
 -- function answered(uids uuid[]) 
 --     returns SETOF answer language plpgsql stable set plan_cache_mode=force_generic_plan body e230ea8ed7142f6c1aaf329269b47699
 -- function any_macs() 
@@ -365,7 +365,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function ask_terms(uids uuid[], spec_generations bigint[], leases interval[], renewals timestamp with time zone[]) 
 --     returns void language plpgsql set plan_cache_mode=force_generic_plan body 3de3eaacfc4e9f28a8c2ae7f78ab511d
 -- function assign_selectors(its_namespace text) 
---     returns void language sql body 19832f2e8dcc6ed936fcaf5ac51b5a55
+--     returns integer[] language sql body a682eac69e4cfa73671ad4614b9cdf9d
 -- function available(p pool, enough bigint) 
 --     returns bigint language plpgsql body 4e71cc62bfc5e8c7998cf01ebfc349a4
 -- function beside(pool_name text) 
@@ -463,7 +463,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function put_pool(new_uid uuid, new_namespace text, new_name text, new_generation bigint, its_network integer, new_type text, new_strategy text, new_cool_down interval, new_default_lease interval, new_max_lease interval, new_paused boolean, new_asked_lo inet[], new_asked_hi inet[], new_exclude_lo inet[], new_exclude_hi inet[], part_lo inet[], part_hi inet[], new_lo inet[], new_hi inet[], new_labels jsonb, new_priority integer, new_allowed_from text, new_allowed_selector jsonb, new_quota bigint) 
 --     returns integer language plpgsql body a784bba4f4e4ef9a044312a54459beb9
 -- function put_tenants(changes jsonb, whole boolean) 
---     returns TABLE(namespace text, name text) language plpgsql body f30796ed5e975abf98f90b88eb2773ed
+--     returns TABLE(namespace text, name text) language plpgsql body 0db3a8a350d627f23970572ee67f8c28
 -- function queues(p pool) 
 --     returns text[] language sql immutable body fac8864aef87d8cee522e642c87bf4cf
 -- function quota_facts(p pool, its_namespace text) 

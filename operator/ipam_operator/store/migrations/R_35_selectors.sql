@@ -18,7 +18,9 @@ create or replace function ipam.meant(s ipam.selector)
 $$;
 
 -- Which pools of a namespace serve which selectors. To be called whenever either changes, below `lock_selectors`.
-create or replace function ipam.assign_selectors(its_namespace text) returns void language sql as $$
+-- Returns the pools that have others now.
+create or replace function ipam.assign_selectors(its_namespace text) returns int[] language sql as $$
+    with changed as (
     update ipam.pool p set selectors = f.names from (
         select q.id, coalesce(array_agg(m.selector order by m.selector) filter (where m.selector is not null), '{}') names
         from ipam.pool q left join (
@@ -26,6 +28,8 @@ create or replace function ipam.assign_selectors(its_namespace text) returns voi
             where s.namespace = its_namespace and not m.tied) m on m.id = q.id
         where q.namespace = its_namespace group by q.id) f
     where p.id = f.id and p.selectors <> f.names
+    returning p.id)
+    select coalesce(array_agg(id), '{}') from changed
 $$;
 
 create or replace function ipam.forget_selectors(unused interval) returns void language plpgsql as $$
@@ -40,13 +44,15 @@ begin
     end loop;
 end $$;
 
--- Namespaces and their labels; null: it is gone; `whole`: all there are. Returns the pools whose consent goes by labels, if
--- anything has changed.
+-- Namespaces and their labels; null: it is gone; `whole`: all there are. Returns the pools that have to be served and told,
+-- because somebody is let in or out: namespaces come and go all the time.
 create or replace function ipam.put_tenants(changes jsonb, whole boolean)
     returns table (namespace text, name text) language plpgsql as $$
 declare
     changed bigint;
     its_namespace text;
+    p ipam.pool;
+    concerned int[] := '{}';
 begin
     with gone as (
         delete from ipam.tenant t where changes -> t.namespace = 'null' or whole and not changes ? t.namespace
@@ -60,11 +66,18 @@ begin
     if changed = 0 then
         return;
     end if;
-    for its_namespace in select distinct p.namespace from ipam.pool p where p.allowed_from = 'Selector' order by 1 loop
+    for its_namespace in select distinct q.namespace from ipam.pool q where q.allowed_from = 'Selector' order by 1 loop
         perform ipam.lock_selectors(its_namespace);
-        perform ipam.assign_selectors(its_namespace);
+        concerned := concerned || ipam.assign_selectors(its_namespace);
     end loop;
-    return query select p.namespace, p.name from ipam.pool p where p.allowed_from = 'Selector' and not p.retiring;
+    for p in
+        select q.* from ipam.pool q where q.allowed_from = 'Selector' and not q.retiring order by q.id for no key update
+    loop
+        if ipam.heed_consent(p) <> '{}' then
+            concerned := concerned || p.id;
+        end if;
+    end loop;
+    return query select q.namespace, q.name from ipam.pool q where q.id = any(concerned);
 end $$;
 
 -- How the claims among `uids` that wait by this selector stand.
@@ -179,6 +192,18 @@ begin
     update ipam.selector q set used_at = now() where q.namespace = its_namespace and q.name = its_name returning * into s;
     if not found then
         perform ipam.lock_selectors(its_namespace);
+        if its_tenant <> its_namespace and (
+            select count(*) from ipam.selector q where q.namespace = its_namespace and q.tenant = its_tenant) >= 100 then
+            -- Not queued either: the resync asks again.
+            return query
+            select u.uid, 'Unmatched', null::inet[], null::bigint, null::timestamptz, u.namespace, u.name, u.generation,
+                null::int, null::int, null::inet, null::inet[], '{"crowded": 100}'::jsonb
+            from unnest(uids, spec_generations, namespaces, names) u(uid, generation, namespace, name)
+            where not exists (select from ipam.lease l where l.claim_uid = u.uid and l.released_at is null)
+                and not exists (select from ipam.tombstone t where t.claim_uid = u.uid);
+            return query select * from ipam.held(uids);
+            return;
+        end if;
         insert into ipam.selector as q (namespace, name, tenant, labels, type, network, family)
         values (its_namespace, its_name, its_tenant, its_labels, its_type, its_network, its_family)
         on conflict (namespace, name) do update set used_at = excluded.used_at returning * into s;
