@@ -18,7 +18,7 @@ from hack.postgres_binaries import has_extension
 from ipam_operator.domain.model import Promise, Term
 from ipam_operator.store.queries import blocks
 from tests.support.postgres import MAINTENANCE, PooledUrl
-from tests.support.store import Store, claim, claims, network, pool
+from tests.support.store import Store, claim, claims, network, pool, selector
 
 HEADS = {"Q": "Query", "P": "Parse", "D": "Describe", "B": "Bind", "E": "Execute", "S": "Sync", "H": "Flush"}
 WAITS = {"Query", "Sync", "Flush"}
@@ -156,6 +156,23 @@ async def test_every_kind_of_claim_is_in_the_one_statement(store: Store, meter: 
     assert await meter.statements(lambda: store.allocate(of, mixed)) == {"allocate": 1}
     absent = pool(network("10.1.0.0/24"))
     assert await meter.said(lambda: store.allocate(absent, claims(absent, 3))) == (1, 1)
+
+
+async def test_a_selector_costs_no_statement_more(store: Store, meter: Meter) -> None:
+    """New to the store or known, and spilling over two pools: one statement and one round trip for the batch."""
+    for cidr, priority in (("10.0.0.0/28", 1), ("10.0.1.0/24", 0)):
+        await store.pool(cidr, labels={"tier": "front"}, priority=priority)
+    of = selector(labels={"tier": "front"})
+    assert await meter.statements(lambda: store.allocate(of, claims(of, 100))) == {"allocate_selected": 1}
+    assert await meter.said(lambda: store.allocate(of, claims(of, 10))) == (1, 1)
+
+
+async def test_namespaces_are_one_statement(store: Store, meter: Meter) -> None:
+    """However many have come, changed and gone."""
+    labels = {f"ns-{number}": {"tier": "front"} for number in range(500)}
+    put = store.parents.put_tenants
+    assert await meter.statements(lambda: put(labels, whole=False)) == {"put_tenants": 1}
+    assert await meter.said(lambda: put({**labels, "ns-0": None}, whole=True)) == (1, 1)
 
 
 async def test_release_is_one_statement(store: Store, meter: Meter) -> None:

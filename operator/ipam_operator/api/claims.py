@@ -179,20 +179,18 @@ class IPClaimSpec(Document):
         if term == Term() and identity.generation == 1:
             term = None
         own = identity.ref.namespace
-        return ClaimRequest(
-            identity, self.place(own), self.count, self.address, detail, actor, term, self._selector(own)
-        )
+        where = self._where(own)
+        selector = where if isinstance(where, Selector) else None
+        return ClaimRequest(identity, self.place(own), self.count, self.address, detail, actor, term, selector)
 
     def place(self, own: str) -> ObjectRef:
         """The pool, or where claims of the selector queue, for a claim of namespace `own`."""
+        where = self._where(own)
+        return where.place if isinstance(where, Selector) else where
+
+    def _where(self, own: str) -> ObjectRef | Selector:
         if self.pool_ref is not None:
             return ObjectRef(self.pool_ref.namespace or own, self.pool_ref.name)
-        selector = self._selector(own)
-        return ObjectRef(own, "") if selector is None else selector.place
-
-    def _selector(self, own: str) -> Selector | None:
-        if self.pool_ref is not None:
-            return None
         if self.network_ref is not None:
             return Selector(self.network_ref.namespace or own, own, network=self.network_ref.name)
         wanted = self.pool_selector or PoolSelector()

@@ -351,31 +351,27 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 864283f181141cc628620721ce54a7b4
 -- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 2e3a50a3d0e2b97849ca2876f9a326ca
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 28485164f31643cd9bde58f081e531b2
 -- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 0a6382e2fa5fc15c67d4a4ec58fbd995
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body ba9a45a2cd9e8316cd5103f2e1340ee8
 -- function answered(uids uuid[]) 
 --     returns SETOF answer language plpgsql stable set plan_cache_mode=force_generic_plan body e230ea8ed7142f6c1aaf329269b47699
 -- function any_macs() 
 --     returns boolean language plpgsql stable body 56b9357cfea30f72ff9686b7ea5616de
 -- function anyone_waits(p pool) 
 --     returns boolean language plpgsql stable body 3ac70f286d35aef6b1d3a5370bb57eb2
--- function aside(pool_name text) 
---     returns text language sql immutable body 7a063eaf5de0eebe13aecc76d5ff3078
 -- function ask_terms(uids uuid[], spec_generations bigint[], leases interval[], renewals timestamp with time zone[]) 
 --     returns void language plpgsql set plan_cache_mode=force_generic_plan body 3de3eaacfc4e9f28a8c2ae7f78ab511d
 -- function assign_selectors(its_namespace text) 
---     returns integer[] language sql body a682eac69e4cfa73671ad4614b9cdf9d
+--     returns integer[] language sql body f20b67149b38ebc4259d01d834867e44
 -- function available(p pool, enough bigint) 
 --     returns bigint language plpgsql body 4e71cc62bfc5e8c7998cf01ebfc349a4
--- function beside(pool_name text) 
---     returns text language sql immutable body d4fba53dc39f258fb4de7c564564364e
 -- function carve(p integer, wish inet) 
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body fdd53277083875572191c8e2d020f0d8
 -- function carve_own(p pool, uid uuid, its_namespace text, its_name text, wish inet) 
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body 55a56e0b91952f821895bee0f626631a
 -- function change_macs(uids uuid[], spec_generations bigint[]) 
---     returns void language plpgsql set plan_cache_mode=force_generic_plan body 18948032ba3cde54c7ae8cfb415652e7
+--     returns void language plpgsql set plan_cache_mode=force_generic_plan body cb0e99208b339e598d05b4e28ec90ee4
 -- function claim_store(mine uuid, adopt boolean) 
 --     returns uuid language plpgsql body fcf044ead57bcb54cfd80fc5e42ece3e
 -- function clamped_size(lo inet, hi inet) 
@@ -411,15 +407,17 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function head_of_queue(p pool, full_up text[], lim integer) 
 --     returns SETOF waiting language plpgsql stable set plan_cache_mode=force_generic_plan body ad8acc049b641c82ea47048ea2f1bc30
 -- function heed_consent(p pool) 
---     returns uuid[] language sql body 620542945bc96e553753f7311f0379bc
+--     returns uuid[] language sql body 0973af7a8ef96ec097b6e8e3e2f66149
+-- function heed_edits(its_namespace text, its_name text, uids uuid[], spec_generations bigint[], details boolean, leases interval[], renewals timestamp with time zone[]) 
+--     returns void language plpgsql body 4101bb524e0643d4c486257de6aba6ed
 -- function held(uids uuid[]) 
---     returns SETOF answer language sql stable body eba2ad042350d0e17fb6837c06b3fb85
+--     returns SETOF answer language sql stable body a2c672bd8ec8cc3d4fe34c3f2775d5b7
 -- function held_outside(p integer, new_lo inet[], new_hi inet[], lim integer) 
 --     returns TABLE(total bigint, addr inet, namespace text, name text) language sql stable body bf218c4dabc3b06c3f63d3e18c9ee164
 -- function keep_terms(uids uuid[], spec_generations bigint[], ends timestamp with time zone[], acted boolean[], leases interval[], renewals timestamp with time zone[]) 
 --     returns void language plpgsql set plan_cache_mode=force_generic_plan body 39076d890ae96f0128279715264d2f0e
 -- function key_of(uid uuid, its_name text) 
---     returns text language plpgsql stable body 28de9f4e43fcbe6c83290b3806befc2f
+--     returns text language plpgsql stable body 5fa616154068e45cdd749c473222bfe5
 -- function lead(me text, seconds double precision) 
 --     returns bigint language sql body 9c45ddd57d41c39c42ef271f9404ad25
 -- function lease_inserted() 
@@ -461,7 +459,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function put_network(new_uid uuid, new_namespace text, new_name text, new_generation bigint, new_vrf text, new_cidr cidr, new_type text, new_gateway inet, new_dns inet[], new_reserved_lo inet[], new_reserved_hi inet[]) 
 --     returns integer language plpgsql body 20a661918add89f5340aeba9eba5e113
 -- function put_pool(new_uid uuid, new_namespace text, new_name text, new_generation bigint, its_network integer, new_type text, new_strategy text, new_cool_down interval, new_default_lease interval, new_max_lease interval, new_paused boolean, new_asked_lo inet[], new_asked_hi inet[], new_exclude_lo inet[], new_exclude_hi inet[], part_lo inet[], part_hi inet[], new_lo inet[], new_hi inet[], new_labels jsonb, new_priority integer, new_allowed_from text, new_allowed_selector jsonb, new_quota bigint) 
---     returns integer language plpgsql body a784bba4f4e4ef9a044312a54459beb9
+--     returns integer language plpgsql body 8f5b39f46ffab5d709b83e4833d7aa42
 -- function put_tenants(changes jsonb, whole boolean) 
 --     returns TABLE(namespace text, name text) language plpgsql body 0db3a8a350d627f23970572ee67f8c28
 -- function queues(p pool) 
@@ -493,25 +491,29 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function room(p pool, its_namespace text) 
 --     returns bigint language plpgsql stable body 43325a231357562a1fc5c3cddc9c37e1
 -- function selected_answers(s selector, uids uuid[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d9ed4019e967095f926a20b6b06b0131
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 08c52b77d471df3bdc4a0836e6aa7031
 -- function selects(selector jsonb, labels jsonb) 
 --     returns boolean language sql immutable body 58ece151da8f81aad50168670cd8d861
 -- function serve(pool_namespace text, pool_name text, lim integer, tell boolean) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body d3c3fdcfccb18a916925c292d1fc348a
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 46add301d4f7dbfcba7dc89601602c8b
 -- function serve_selected(p pool, lim integer) 
 --     returns SETOF answer language plpgsql body 762d98c69c581c84b103bef238726eac
 -- function serve_waiting(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 06408ce556d537ea93fd6ff7b9e31e7a
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 024417b1a48430bf4ebfcb8cdc53659b
 -- function served_next(p pool, stock bigint, full_up text[], lim integer) 
 --     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 871d538c0b92f2f0b1ed00bf7b9efae9
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 
 --     returns SETOF answer language sql stable body ff2ed724614d5dcb7e19b47be7ae851d
 -- function spelled(a inet) 
 --     returns text language sql immutable strict parallel safe body 650fef055efde7ba244ce0d26e2e7c50
+-- function standing(its_namespace text, its_name text, uids uuid[]) 
+--     returns TABLE(claim_uid uuid, namespace text, name text, generation bigint, count integer, place bigint) language sql stable body 0d061b318e0ade8ea0f994f5dd71dbe5
 -- function start_terms(p pool, uids uuid[], spec_generations bigint[]) 
 --     returns SETOF answer language sql body 37cd47f4dfbfc37354180fd07b93ebd7
 -- function store_run() 
 --     returns text language sql stable body 5e65892ac78b35811d20fa9daa95cd57
+-- function strangers_queue(pool_name text) 
+--     returns text language sql immutable body d4fba53dc39f258fb4de7c564564364e
 -- function sweep(p integer, lim integer) 
 --     returns integer language plpgsql set plan_cache_mode=force_generic_plan body b8e9f415040140f509b48db348ee108c
 -- function sweep_pools(uids uuid[], lim integer) 
@@ -530,7 +532,11 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns interval language sql immutable body 6f8a1643998005c245af1f332f78ed75
 -- function tidy(remember interval) 
 --     returns bigint language plpgsql body 919c2394100fd02affc49dec245b182e
+-- function twins_queue(pool_name text) 
+--     returns text language sql immutable body 7a063eaf5de0eebe13aecc76d5ff3078
+-- function unanswered(uids uuid[]) 
+--     returns integer[] language plpgsql stable body f99e2dc60baf812cffabe7de0724f32f
 -- function untiled(network_uids uuid[]) 
 --     returns TABLE(network_uid uuid, pool_namespace text, pool text, finding text, lo inet, hi inet, claim_uid uuid) language sql stable set plan_cache_mode=force_custom_plan body 57c201a81554b197a607f51c5decdec7
 -- function waiting_answers(p pool, uids uuid[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 4303de1bd6bd130c356665de66448868
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d10ef82351dcd294d6e2fd96623ed69c

@@ -73,8 +73,8 @@ begin
     end if;
 end $$;
 
--- Whom the pool does not lend to waits beside its queue, where nobody looks until consent is given.
-create or replace function ipam.beside(pool_name text) returns text language sql immutable as $$
+-- Where those wait whom the pool does not lend to: beside its queue, so that nobody looks there until consent is given.
+create or replace function ipam.strangers_queue(pool_name text) returns text language sql immutable as $$
     select pool_name || '!'
 $$;
 
@@ -87,10 +87,10 @@ $$;
 -- Into the queue whom the pool lends to now, beside it whom it does not lend to any more; says who has moved.
 create or replace function ipam.heed_consent(p ipam.pool) returns uuid[] language sql as $$
     with moved as (
-        update ipam.waiting w set pool_name = case when l.lends then p.name else ipam.beside(p.name) end
+        update ipam.waiting w set pool_name = case when l.lends then p.name else ipam.strangers_queue(p.name) end
         from (
             select q.claim_uid, ipam.lends(p, q.namespace) lends from ipam.waiting q
-            where q.pool_namespace = p.namespace and q.pool_name in (p.name, ipam.beside(p.name))
+            where q.pool_namespace = p.namespace and q.pool_name in (p.name, ipam.strangers_queue(p.name))
                 and q.namespace <> p.namespace) l
         where w.claim_uid = l.claim_uid and (w.pool_name = p.name) <> l.lends
         returning w.claim_uid)

@@ -14,7 +14,8 @@ begin
         select d.mac from ipam.claim_detail d where d.claim_uid = uid);
 end $$;
 
-create or replace function ipam.aside(pool_name text) returns text language sql immutable as $$
+-- Where those wait whose MAC address another claim has.
+create or replace function ipam.twins_queue(pool_name text) returns text language sql immutable as $$
     select pool_name || '#'
 $$;
 
@@ -75,7 +76,7 @@ begin
             freed := freed || changed.old;
         else
             insert into ipam.waiting (claim_uid, pool_namespace, pool_name, namespace, name, generation, count, actor)
-            values (changed.claim_uid, (changed.pool).namespace, ipam.aside((changed.pool).name), changed.namespace,
+            values (changed.claim_uid, (changed.pool).namespace, ipam.twins_queue((changed.pool).name), changed.namespace,
                 changed.name, changed.generation, 1, changed.actor)
             on conflict (claim_uid) do nothing;
         end if;

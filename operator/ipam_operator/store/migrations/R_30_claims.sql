@@ -65,7 +65,8 @@ create or replace function ipam.held(uids uuid[]) returns setof ipam.answer lang
     select l.claim_uid, 'Held', array_agg(l.addr order by l.ordinal), min(l.generation), min(l.allocated_at),
         min(l.namespace), min(l.name), null::bigint, null::int, p.prefix_length, p.gateway, p.dns_servers,
         jsonb_build_object(
-            'pool', p.name, 'poolNamespace', p.namespace, 'mac', min(l.mac::text), 'expiresAt', (select t.expires_at from ipam.term t where t.claim_uid = l.claim_uid))
+            'pool', p.name, 'poolNamespace', p.namespace, 'mac', min(l.mac::text),
+            'expiresAt', (select t.expires_at from ipam.term t where t.claim_uid = l.claim_uid))
     from ipam.lease l join ipam.pool p on p.id = l.pool_id
     where l.claim_uid = any(uids) and l.released_at is null
     group by l.claim_uid, p.id
@@ -98,6 +99,33 @@ begin
     from ipam.tombstone t where t.claim_uid = any(uids)
         and not exists (select from ipam.lease q where q.claim_uid = t.claim_uid and q.released_at is null);
     return query select * from ipam.expired(uids);
+end $$;
+
+-- Which of them do need some, by their places in `uids`.
+create or replace function ipam.unanswered(uids uuid[]) returns int[] language plpgsql stable as $$
+begin
+    return array(
+        select u.k from unnest(uids) with ordinality u(uid, k)
+        where u.uid not in (select a.claim_uid from ipam.answered(uids) a) order by u.k);
+end $$;
+
+-- What claims that ask here now ask otherwise than before: where they wait, their MAC addresses (`details`: they may have
+-- other ones), how long they want to hold. A claim waits in one queue: its places in others go first, so that whoever
+-- serves those has done it or will not.
+create or replace function ipam.heed_edits(
+    its_namespace text, its_name text, uids uuid[], spec_generations bigint[], details boolean, leases interval[],
+    renewals timestamptz[]
+) returns void language plpgsql as $$
+begin
+    delete from ipam.waiting w
+    where w.claim_uid = any(uids)
+        and (w.pool_namespace <> its_namespace or w.pool_name not in (its_name, ipam.strangers_queue(its_name)));
+    if details then
+        perform ipam.change_macs(uids, spec_generations);
+    end if;
+    if leases is not null then
+        perform ipam.ask_terms(uids, spec_generations, leases, renewals);
+    end if;
 end $$;
 
 create or replace function ipam.enqueue(
@@ -266,7 +294,7 @@ begin
             p, wishes.uids, wishes.generations, wishes.namespaces, wishes.names, wishes.counts, wishes.actors, addrs);
     end if;
     if twins <> '{}' then
-        update ipam.waiting q set pool_name = ipam.aside(q.pool_name) where q.claim_uid = any(twins);
+        update ipam.waiting q set pool_name = ipam.twins_queue(q.pool_name) where q.claim_uid = any(twins);
         return query select * from ipam.mac_answers(p, twins);
     end if;
     full_up := case when p.quota is not null then array(
@@ -289,7 +317,7 @@ begin
     end loop;
     twins := ipam.mac_twins(p, taken);
     if twins <> '{}' then
-        update ipam.waiting q set pool_name = ipam.aside(q.pool_name) where q.claim_uid = any(twins);
+        update ipam.waiting q set pool_name = ipam.twins_queue(q.pool_name) where q.claim_uid = any(twins);
         taken := array(select t from unnest(taken) t where t <> all(twins));
     end if;
     with gone as (
@@ -332,6 +360,19 @@ create or replace function ipam.next_due(p ipam.pool) returns setof ipam.answer 
     where due.at is not null and not p.paused and ipam.anyone_waits(p)
 $$;
 
+-- Those of `uids` that wait for any address under this name, with their places in its queue. One pass over the queue,
+-- whatever the planner believes of its length: `asked` is a hash, no join.
+create or replace function ipam.standing(its_namespace text, its_name text, uids uuid[])
+    returns table (claim_uid uuid, namespace text, name text, generation bigint, count int, place bigint)
+    language sql stable as $$
+    select w.claim_uid, w.namespace, w.name, w.generation, w.count, w.place from (
+        select q.*, row_number() over (order by q.priority desc, q.seq) place,
+            q.claim_uid in (select u.uid from unnest(uids) u(uid)) asked
+        from ipam.waiting q
+        where q.pool_namespace = its_namespace and q.pool_name = its_name and q.wanted is null) w
+    where w.asked
+$$;
+
 -- How the claims among `uids` that wait for this pool stand.
 create or replace function ipam.waiting_answers(p ipam.pool, uids uuid[]) returns setof ipam.answer
     language plpgsql set plan_cache_mode = force_generic_plan as $$
@@ -356,13 +397,7 @@ begin
         null::inet[], null::bigint, null::timestamptz, w.namespace, w.name, w.generation, w.place::int,
         null::int, null::inet, null::inet[],
         facts || ipam.quota_facts(p, w.namespace) || jsonb_build_object('count', w.count)
-    from (
-        -- One pass over the queue, whatever the planner believes of its length: `asked` is a hash, no join.
-        select q.*, row_number() over (order by q.priority desc, q.seq) place,
-            q.claim_uid in (select u.uid from unnest(uids) u(uid)) asked
-        from ipam.waiting q
-        where q.pool_namespace = p.namespace and q.pool_name = p.name and q.wanted is null) w
-    where w.asked;
+    from ipam.standing(p.namespace, p.name, uids) w;
     return query
     select w.claim_uid,
         case when p.paused then 'Paused' when home.lo is null then 'Outside'
@@ -466,7 +501,8 @@ create or replace function ipam.key_of(uid uuid, its_name text) returns text
 begin
     return (
         select coalesce(
-            (select coalesce(nullif(d.sticky_key, ''), d.mac::text) from ipam.claim_detail d where d.claim_uid = uid), its_name));
+            (select coalesce(nullif(d.sticky_key, ''), d.mac::text) from ipam.claim_detail d where d.claim_uid = uid),
+            its_name));
 end $$;
 
 -- Take an address that cools, if it cools from this very identity.
@@ -572,8 +608,8 @@ begin
     end if;
     -- The common case: one new claim for one address, nobody in front, nothing to sweep.
     if cardinality(uids) = 1 and counts[1] = 1 and wishes is null and p.strategy = 'FirstFree'
-        and not p.paused and not p.retiring and macs is null and leases is null and p.default_lease is null and p.quota is null
-        and namespaces[1] = p.namespace then
+        and not p.paused and not p.retiring and macs is null and leases is null and p.default_lease is null
+        and p.quota is null and namespaces[1] = p.namespace then
         if not exists (select from ipam.lease q where q.claim_uid = uids[1] and q.released_at is null)
             and not exists (select from ipam.tombstone q where q.claim_uid = uids[1])
             and not exists (select from ipam.waiting q where q.claim_uid = uids[1])
@@ -608,22 +644,11 @@ begin
             end if;
         end if;
     end if;
-    -- A claim waits in one queue: its places in others go first, so that whoever serves those has done it or will not.
-    delete from ipam.waiting w
-    where w.claim_uid = any(uids) and (w.pool_namespace <> allocate.pool_namespace
-        or w.pool_name not in (allocate.pool_name, ipam.beside(allocate.pool_name)));
-    if hostnames is not null then
-        perform ipam.change_macs(uids, spec_generations);
-    end if;
-    if leases is not null then
-        perform ipam.ask_terms(uids, spec_generations, leases, renewals);
-    end if;
+    perform ipam.heed_edits(pool_namespace, pool_name, uids, spec_generations, hostnames is not null, leases, renewals);
     return query select * from ipam.answered(uids);
     get diagnostics n = row_count;
     if n > 0 then
-        keep := array(
-            select u.k from unnest(uids) with ordinality u(uid, k)
-            where u.uid not in (select a.claim_uid from ipam.answered(uids) a) order by u.k);
+        keep := ipam.unanswered(uids);
     end if;
     if exists (select from unnest(namespaces) s where s <> pool_namespace) then
         keep := coalesce(keep, array(select generate_subscripts(uids, 1)));
@@ -634,7 +659,7 @@ begin
                     array_agg(names[i]) d, array_agg(counts[i]) e, array_agg(wishes[i]) f, array_agg(actors[i]) g
                 from unnest(strangers) i
             ) v cross join lateral ipam.enqueue(
-                pool_namespace, ipam.beside(pool_name), v.a, v.b, v.c, v.d, v.e, v.f, v.g) e;
+                pool_namespace, ipam.strangers_queue(pool_name), v.a, v.b, v.c, v.d, v.e, v.f, v.g) e;
             return query select * from ipam.forbidden(array(select uids[i] from unnest(strangers) i));
             keep := array(select i from unnest(keep) i where i <> all(strangers));
         end if;
@@ -756,7 +781,7 @@ begin
         end if;
         return query select * from ipam.forbidden(array(
             select w.claim_uid from ipam.waiting w
-            where w.pool_namespace = $1 and w.pool_name = ipam.beside($2) limit lim));
+            where w.pool_namespace = $1 and w.pool_name = ipam.strangers_queue($2) limit lim));
         for other in
             select q.* from ipam.pool q
             where q.namespace = $1 and q.name <> $2 and q.selectors <> '{}' and not q.paused

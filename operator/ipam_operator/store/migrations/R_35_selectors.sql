@@ -21,14 +21,15 @@ $$;
 -- Returns the pools that have others now.
 create or replace function ipam.assign_selectors(its_namespace text) returns int[] language sql as $$
     with changed as (
-    update ipam.pool p set selectors = f.names from (
-        select q.id, coalesce(array_agg(m.selector order by m.selector) filter (where m.selector is not null), '{}') names
-        from ipam.pool q left join (
-            select m.id, s.name selector from ipam.selector s cross join lateral ipam.meant(s) m
-            where s.namespace = its_namespace and not m.tied) m on m.id = q.id
-        where q.namespace = its_namespace group by q.id) f
-    where p.id = f.id and p.selectors <> f.names
-    returning p.id)
+        update ipam.pool p set selectors = f.names from (
+            select q.id,
+                coalesce(array_agg(m.selector order by m.selector) filter (where m.selector is not null), '{}') names
+            from ipam.pool q left join (
+                select m.id, s.name selector from ipam.selector s cross join lateral ipam.meant(s) m
+                where s.namespace = its_namespace and not m.tied) m on m.id = q.id
+            where q.namespace = its_namespace group by q.id) f
+        where p.id = f.id and p.selectors <> f.names
+        returning p.id)
     select coalesce(array_agg(id), '{}') from changed
 $$;
 
@@ -123,12 +124,7 @@ begin
             when w.count > most_stock then 'Exhausted' else 'Queued' end,
         null::inet[], null::bigint, null::timestamptz, w.namespace, w.name, w.generation, w.place::int,
         null::int, null::inet, null::inet[], facts || jsonb_build_object('count', w.count)
-    from (
-        select q.*, row_number() over (order by q.priority desc, q.seq) place,
-            q.claim_uid in (select u.uid from unnest(uids) u(uid)) asked
-        from ipam.waiting q
-        where q.pool_namespace = s.namespace and q.pool_name = s.name and q.wanted is null) w
-    where w.asked;
+    from ipam.standing(s.namespace, s.name, uids) w;
     for wish in
         select w.claim_uid uid, w.* from ipam.waiting w
         where w.claim_uid = any(uids) and w.pool_name = s.name and w.wanted is not null
@@ -216,18 +212,9 @@ begin
             uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs);
         return query select * from ipam.shared_keys(uids, namespaces, names, sticky_keys);
     end if;
-    delete from ipam.waiting w
-    where w.claim_uid = any(uids) and (w.pool_namespace, w.pool_name) <> (its_namespace, its_name);
-    if hostnames is not null then
-        perform ipam.change_macs(uids, spec_generations);
-    end if;
-    if leases is not null then
-        perform ipam.ask_terms(uids, spec_generations, leases, renewals);
-    end if;
+    perform ipam.heed_edits(its_namespace, its_name, uids, spec_generations, hostnames is not null, leases, renewals);
     return query select * from ipam.answered(uids);
-    keep := array(
-        select u.k from unnest(uids) with ordinality u(uid, k)
-        where u.uid not in (select a.claim_uid from ipam.answered(uids) a) order by u.k);
+    keep := ipam.unanswered(uids);
     if keep = '{}' then
         return;
     end if;

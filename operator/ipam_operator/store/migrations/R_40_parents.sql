@@ -51,6 +51,7 @@ create or replace function ipam.put_pool(
 declare
     n ipam.network;
     written ipam.pool;
+    was_unlimited boolean := (select p.quota is null from ipam.pool p where p.uid = new_uid);
     it int;
 begin
     perform ipam.lock_selectors(new_namespace);
@@ -91,7 +92,9 @@ begin
         perform ipam.rebuild_free_ranges(it);
     end if;
     select * into written from ipam.pool q where q.id = it;
-    perform ipam.recount_held_by(written);
+    if was_unlimited is distinct from (new_quota is null) then  -- then others are counted than before
+        perform ipam.recount_held_by(written);
+    end if;
     perform ipam.heed_consent(written);
     perform ipam.assign_selectors(new_namespace);
     return it;

@@ -1,7 +1,8 @@
 -- name: allocate
 select * from ipam.allocate(
     $1::text, $2::text, $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::int[], $8::inet[], $9::text[],
-    $10::text[], $11::text[], $12::text[], $13::text[], $14::interval[], $15::timestamptz[], $16::int[], $17::text[]::macaddr[]);
+    $10::text[], $11::text[], $12::text[], $13::text[], $14::interval[], $15::timestamptz[],
+    $16::int[], $17::text[]::macaddr[]);
 
 -- name: serve
 select * from ipam.serve($1::text, $2::text, $3::int, $4::boolean);
@@ -23,5 +24,5 @@ select * from ipam.adopt(
 -- name: allocate_selected
 select * from ipam.allocate_selected(
     $1::text, $2::text, $3::text, $4::text::jsonb, $5::text, $6::text, $7::int, $8::uuid[], $9::bigint[], $10::text[],
-    $11::text[], $12::int[], $13::inet[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::interval[],
-    $20::timestamptz[], $21::int[], $22::text[]::macaddr[]);
+    $11::text[], $12::int[], $13::inet[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[],
+    $19::interval[], $20::timestamptz[], $21::int[], $22::text[]::macaddr[]);
