@@ -24,7 +24,7 @@ async def test_c3_same_name_and_address_between_scan_and_reclaim(database_url: s
         assert [(one.claim, one.claim_uid) for one in seen] == [(old.identity.ref, old.identity.uid)]
         await store.release(old)
         assert granted(await store.allocate(of, [new])).keys() == {new.identity.uid}
-        assert await store.ownership.release_orphans(epoch, seen, "resync") == 0
+        assert await store.ownership.release_orphans(epoch, seen, "resync") == (0, ())
         assert list(await store.held()) == [new.identity.uid]
         await store.assert_history_is_ledger()
 
@@ -42,15 +42,16 @@ async def test_c3_only_the_abandoned_namesake_is_reclaimed(database_url: str) ->
         assert epoch is not None
         resync = Resync(store.audit, store.ownership, Brake(50, 10), remember=timedelta(days=30))
         shown = {namesake.identity.uid: "10.0.0.2", waiter.identity.uid: "", other.identity.uid: ""}
-        first = await resync.run_once(shown, {}, settled_seconds=0, epoch=epoch)
+        first, _ = await resync.run_once(shown, {}, settled_seconds=0, epoch=epoch)
         assert first.release == ()
         assert gone.identity.uid in await store.held()
-        await resync.run_once(shown, {}, settled_seconds=0, epoch=epoch)
+        _, due = await resync.run_once(shown, {}, settled_seconds=0, epoch=epoch)
+        assert of.identity.ref in {one.pool for one in due}, "others wait for its address"
         assert list(await store.held()) == [namesake.identity.uid]
         assert granted(await store.serve(of)).keys() == {waiter.identity.uid}
         shown[waiter.identity.uid] = "10.0.0.1"
         for _ in range(2):
-            plan = await resync.run_once(shown, {}, settled_seconds=0, epoch=epoch)
+            plan, _ = await resync.run_once(shown, {}, settled_seconds=0, epoch=epoch)
             assert (plan.release, plan.suspects, plan.look_again) == ((), frozenset(), frozenset())
         assert set(await store.held()) == {namesake.identity.uid, waiter.identity.uid}
 

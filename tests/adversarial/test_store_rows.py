@@ -110,7 +110,7 @@ async def test_c6_a_late_release_does_not_free_the_next_holder(database_url: str
         async def replay() -> None:
             await store.release(first, generation=old.lease_generation)
             await store.release(first)
-            assert await store.ownership.release_orphans(epoch, seen, "resync") == 0
+            assert await store.ownership.release_orphans(epoch, seen, "resync") == (0, ())
 
         await store.release(first)
         await store.cooled(of)
@@ -296,7 +296,7 @@ async def test_j1_the_same_address_lives_in_two_spaces(database_url: str, elsewh
         epoch = await store.ownership.lead("operator", 60)
         assert epoch is not None
         orphans = [one for one in findings if one.type is FindingType.ORPHAN]
-        assert await store.ownership.release_orphans(epoch, orphans, "resync") == 5
+        assert await store.ownership.release_orphans(epoch, orphans, "resync") == (5, ())
         await store.release(*ours)
         assert await store.retire(red) == Removed(red.identity)
         assert await store.retire(here) == Removed(here.identity)

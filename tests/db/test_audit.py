@@ -242,7 +242,7 @@ async def test_only_the_leader_releases_orphans(database_url: str) -> None:
         assert len(await store.held()) == 2
         await store.release(renewed, deleted=False)
         await store.allocate(of, [renewed])
-        assert await store.ownership.release_orphans(new, seen, "resync") == 1
+        assert await store.ownership.release_orphans(new, seen, "resync") == (1, ())
         assert list(await store.held()) == [renewed.identity.uid]
         assert orphan.identity.uid not in await store.held()
         await store.assert_history_is_ledger()

@@ -1,14 +1,17 @@
 """Claims of other namespaces: by the pool's consent only, and within its quota."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from ipam_operator.domain.model import ClaimRequest, Consent, PoolRequest
+from ipam_operator.domain.model import ClaimRequest, Consent, ObjectRef, PoolRequest
 from ipam_operator.domain.outcome import Granted, Reason
+from ipam_operator.kube.apiserver import ApiServer
+from ipam_operator.kube.tenants import Tenants
 from tests.support.store import Store, claim, claims, granted, only, pool, refused, texts
 
 ALL = Consent("All")
@@ -79,8 +82,9 @@ async def test_consent_follows_the_labels(database_url: str) -> None:
         first = stranger(of)
         assert only(await store.ask(first)).reason is Reason.TENANT_ISOLATION
         assert await store.tenants(guest={"tier": "front"}) == [of.identity.ref]
-        assert await store.tenants(guest={"tier": "front"}) == [], "nothing has changed"
+        assert await store.tenants(guest={"tier": "front"}) == [of.identity.ref], "an answer may be lost"
         assert list(granted(await store.serve(of, tell=True))) == [first.identity.uid]
+        assert await store.tenants(guest={"tier": "front"}) == [], "it is told"
         for gone in ({"guest": {"tier": "back"}}, {"guest": None}):
             assert await store.tenants(**gone) == [], "nobody waits for that"
             assert only(await store.ask(stranger(of))).reason is Reason.TENANT_ISOLATION
@@ -234,3 +238,25 @@ async def test_an_edit_to_a_forbidden_pool_leaves_the_queue(database_url: str) -
         assert await store.waiting(mine) == []
         await store.release(moved)
         assert await store.value("select count(*) from ipam.waiting") == 0
+
+
+async def test_a_list_of_namespaces_is_older_than_its_events(database_url: str) -> None:
+    """What an event tells while the resync reads all namespaces stays, and is not undone by what was read before."""
+
+    class Listing:
+        async def namespaces(self) -> AsyncIterator[dict[str, Any]]:
+            """As the API server lists them, with an event in between."""
+            for name in ("guest", "other"):
+                yield {"metadata": {"name": name, "labels": {"tier": "back"}}}
+            tenants.see("MODIFIED", {"metadata": {"name": "guest", "labels": {"tier": "front"}}})
+            tenants.see("DELETED", {"metadata": {"name": "other"}})
+
+    def serve(pool: ObjectRef, *, tell: bool) -> None:
+        assert tell, pool
+
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29", allowed=FRONT)
+        tenants = Tenants(cast("ApiServer", Listing()), store.parents, serve)
+        await tenants.run_once()
+        assert await store.value("select array_agg(namespace) from ipam.tenant") == ["guest"]
+        assert len(granted(await store.ask(stranger(of)))) == 1

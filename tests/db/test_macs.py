@@ -3,12 +3,13 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from ipaddress import ip_address
 
 import asyncpg
 import pytest
 
-from ipam_operator.domain.model import ClaimDetail, ClaimRequest, Term
-from ipam_operator.domain.outcome import Granted, Reason
+from ipam_operator.domain.model import ClaimDetail, ClaimRequest, Consent, Term
+from ipam_operator.domain.outcome import Granted, Reason, Refused
 from tests.support.store import Store, claim, granted, only, refused, selector, texts
 
 MAC, OTHER = "02:00:5e:10:00:01", "02:00:5e:10:00:02"
@@ -194,3 +195,147 @@ async def test_a_full_pool_heals_edits_as_well(database_url: str) -> None:
         served = await store.serve(of)
         assert list(granted(served)) == [one.identity.uid]
         assert await store.waiting(of) == [waiting.identity.uid]
+
+
+async def test_an_edit_that_waits_is_no_claim_that_waits(database_url: str) -> None:
+    """Neither quota nor pause nor a second one that asks for the same concerns it: it is never told that it waits."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29", quota=4)
+        holder, one, two, free = claim(of, mac=MAC), claim(of), claim(of), claim(of)
+        await store.ask(holder, one, two, free)
+        for late in (one, two):
+            assert only(await store.ask(edited(late, MAC))).reason is Reason.MAC_CONFLICT
+        assert await store.value("select count(*) from ipam.waiting") == 0
+        await store.change(of, paused=True)
+        await store.release(holder)
+        served = await store.serve(of, tell=True)
+        assert [(o.claim.uid, o.mac) for o in served.outcomes if isinstance(o, Granted)] == [(one.identity.uid, MAC)]
+        assert refused(served) == {}
+        assert only(await store.ask(edited(two, MAC, 3))).reason is Reason.MAC_CONFLICT
+        assert len(granted(await store.ask(edited(two, OTHER, 4)))) == 1
+        await store.release(one)
+        assert (await store.serve(of)).outcomes == (), "it has another one by now"
+
+
+async def test_an_edit_that_lets_go_wakes_another_edit(database_url: str) -> None:
+    """Also in another pool of the network: its Due row says so."""
+    async with Store(database_url) as store:
+        parent = await store.network("10.0.0.0/24")
+        low, high = await store.pool(parent, "10.0.0.0/30"), await store.pool(parent, "10.0.0.128/30")
+        holder, one = claim(low, mac=MAC), claim(high, mac=OTHER)
+        await store.ask(holder)
+        await store.ask(one)
+        assert only(await store.ask(edited(one, MAC))).reason is Reason.MAC_CONFLICT
+        served = await store.ask(edited(holder, ""))
+        assert [due.pool for due in served.due] == [high.identity.ref]
+        assert list(granted(await store.serve(high))) == [one.identity.uid]
+
+
+async def test_a_release_and_an_edit_side_by_side_forget_nobody(database_url: str) -> None:
+    """The holder goes in one pool while a claim of another one asks for its MAC address: one sees the other."""
+    async with Store(database_url) as store:
+        parent = await store.network("10.0.0.0/24")
+        low, high = await store.pool(parent, "10.0.0.0/26"), await store.pool(parent, "10.0.0.128/26")
+        for number in range(20):
+            mac = f"02:00:5e:20:00:{number:02x}"
+            holder, one, fresh = claim(low, mac=mac), claim(high), claim(high, mac=mac)
+            await store.ask(holder)
+            await store.ask(one)
+            asked = [edited(one, mac)] if number % 2 else [fresh]
+            said, due = await asyncio.gather(store.ask(*asked), store.release(holder))
+            if refused(said):
+                assert high.identity.ref in [one.pool for one in due]
+                assert list(granted(await store.serve(high))) == [asked[0].identity.uid]
+            await store.release(one, fresh)
+
+
+async def test_a_crowd_of_one_mac_address(database_url: str) -> None:
+    """All of it goes aside in one step, and whoever comes behind is served by the same call."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29")
+        held = await store.take(of, 6)
+        await store.ask(edited(held[0], MAC))
+        for _ in range(2):
+            await store.ask(*(claim(of, mac=MAC) for _ in range(1000)))
+        behind = claim(of)
+        await store.ask(behind)
+        await store.release(held[1])
+        served = await store.serve(of)
+        assert list(granted(served)) == [behind.identity.uid]
+        assert len(refused(served)) == 2000
+
+
+async def test_a_claim_aside_keeps_its_turn(database_url: str) -> None:
+    """An edit of something else leaves it where it was among those that wait for the same."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29")
+        holder, first, second = (claim(of, mac=MAC) for _ in range(3))
+        for one in (holder, first, second):
+            await store.ask(one)
+        changed = replace(edited(first, MAC), wanted=ip_address("10.0.0.5"))
+        assert only(await store.ask(changed)).reason is Reason.MAC_CONFLICT
+        assert only(await store.ask(changed)).reason is Reason.MAC_CONFLICT, "asked again"
+        assert await store.value("select array_agg(distinct pool_name) from ipam.waiting") == [
+            f"{of.identity.ref.name}#"
+        ]
+        await store.release(holder)
+        assert granted(await store.serve(of)) == {first.identity.uid: (ip_address("10.0.0.5"),)}
+
+
+async def test_consent_that_is_withdrawn_counts_aside_as_well(database_url: str) -> None:
+    """Whoever waits for a MAC address gets none when the pool lends to it no more."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29", allowed=Consent("All"))
+        holder, guest = claim(of, mac=MAC), claim(of, mac=MAC, namespace="guest")
+        await store.ask(holder)
+        assert only(await store.ask(guest)).reason is Reason.MAC_CONFLICT
+        await store.change(of, allowed=Consent("Same"))
+        assert only(await store.serve(of, tell=True)).reason is Reason.TENANT_ISOLATION
+        await store.release(holder)
+        assert (await store.serve(of)).outcomes == ()
+
+
+async def test_a_claim_aside_is_told_when_its_pool_goes(database_url: str) -> None:
+    """And is served when there is one again."""
+    async with Store(database_url) as store:
+        parent = await store.network("10.0.0.0/24")
+        low, high = await store.pool(parent, "10.0.0.0/26"), await store.pool(parent, "10.0.0.128/26")
+        await store.ask(holder := claim(low, mac=MAC))
+        await store.ask(one := claim(high, mac=MAC))
+        await store.retire(high)
+        assert only(await store.serve(high, tell=True)).reason is Reason.POOL_NOT_FOUND
+        again = await store.pool(parent, "10.0.0.128/26", name=high.identity.ref.name)
+        assert only(await store.serve(again, tell=True)).reason is Reason.MAC_CONFLICT
+        await store.release(holder)
+        assert list(granted(await store.serve(again))) == [one.identity.uid]
+
+
+async def test_a_claim_keeps_what_it_shows_whoever_has_its_mac_address(database_url: str) -> None:
+    """After a restore, others may have it by now: the claim is adopted without, and waits for it."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/24")
+        one = claim(of, mac=MAC)
+        addresses = granted(await store.ask(one))[one.identity.uid]
+        await store.script(
+            f"delete from ipam.lease where claim_uid = '{one.identity.uid}';"
+            "select ipam.rebuild_free_ranges(id) from ipam.pool"
+        )
+        await store.ask(claim(of, mac=MAC, wanted="10.0.0.99"))
+        adopted = await store.claims.adopt(of.identity.ref, [(one, addresses)])
+        assert granted(adopted)[one.identity.uid] == addresses
+        assert only(await store.ask(one)).reason is Reason.MAC_CONFLICT
+        assert (await store.held())[one.identity.uid] == list(addresses)
+
+
+async def test_by_selector_each_is_answered_once(database_url: str) -> None:
+    """Also one that comes again and whose MAC address somebody has."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/24", labels={"a": "b"})
+        web = selector(labels={"a": "b"})
+        for one in (first := claim(web, mac=MAC), claim(of, mac=MAC)):
+            await store.ask(one)
+            if one is first:
+                await store.release(one)
+        served = await store.ask(claim(web, mac=MAC))
+        assert [type(one) for one in served.outcomes] == [Refused]
+        assert await store.value("select pool_name from ipam.waiting") == f"{web.place.name}#"

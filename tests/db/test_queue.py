@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from ipam_operator.domain.model import ClaimDetail, ObjectRef, PoolRequest, Strategy
+from ipam_operator.domain.model import ClaimDetail, Consent, ObjectRef, PoolRequest, Strategy
 from ipam_operator.domain.outcome import Reason, Refused
-from tests.support.store import Store, claim, claims, granted, network, only, pool, refused
+from tests.support.store import Store, claim, claims, granted, network, only, pool, refused, selector
 
 
 async def test_the_waiting_are_served_in_order_of_arrival(database_url: str) -> None:
@@ -228,3 +228,32 @@ async def test_names_are_namespaced(database_url: str) -> None:
         await store.take(here, 2)
         assert only(await store.allocate(here, claims(here, 1))).reason is Reason.POOL_EXHAUSTED
         assert len(granted(await store.allocate(there, claims(there, 2)))) == 2
+
+
+@pytest.mark.parametrize("quota", [None, 5])
+async def test_claims_that_never_fit_stand_in_nobodys_way(database_url: str, quota: int | None) -> None:
+    """However many there are: larger than the pool, by its name and by a selector; larger than a quota."""
+    async with Store(database_url) as store:
+        labels = {"tier": "front"}
+        of = await store.pool("10.0.0.0/24", labels=labels, allowed=Consent("All"), quota=quota)
+        for asked in (of, selector(tenant="guest", labels=labels)):
+            hopeless = claims(asked, 2001, count=6 if quota else 1000, namespace="guest")
+            assert len(refused(await store.ask(*hopeless))) == 2001
+        assert len(granted(await store.ask(claim(of)))) == 1
+        served = await store.ask(claim(selector(labels=labels)))
+        assert len(granted(served)) == 1
+        await store.release(hopeless[0])
+
+
+@pytest.mark.parametrize("labels", [{}, {"tier": "front"}])
+async def test_more_than_fit_into_one_look_stand_in_nobodys_way(database_url: str, labels: dict[str, str]) -> None:
+    """A thousand claims for the whole pool, which one address keeps from all of them: small ones behind are served."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/24", labels=labels)
+        if labels:
+            await store.ask(claim(selector(labels=labels)))
+        else:
+            await store.take(of, 1)
+        await store.ask(*claims(of, 2500, count=254))
+        small = claims(of, 30)
+        assert granted(await store.ask(*small)).keys() == {one.identity.uid for one in small}

@@ -2,9 +2,11 @@
 
 import time
 from ipaddress import ip_address
+from uuid import uuid4
 
 import pytest
 
+from ipam_operator.api import v1alpha1
 from ipam_operator.domain.model import ObjectRef, Release, Strategy
 from ipam_operator.domain.outcome import Granted, Reason
 from tests.support.store import Store, claim, claims, granted, network, only, pool, refused, texts
@@ -180,3 +182,34 @@ async def test_release_stays_linear(database_url: str) -> None:
         small = min([await per_row(4096) for _ in range(3)])
         assert await per_row(65_536) <= 4 * small
         await store.assert_tiled()
+
+
+async def test_nobody_is_asked_for_whom_the_database_cannot_look_at(database_url: str) -> None:
+    """A claim that cannot be adopted for a fault is named, so that it gets no other address than it shows."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/28")
+        good, bad = claims(of, 2)
+        await store.script(
+            "create function broken() returns trigger language plpgsql as 'begin raise division_by_zero; end';"
+            "create trigger broken before insert on ipam.lease for each row"
+            f" when (new.claim_uid = '{bad.identity.uid}') execute function broken()"
+        )
+        shown = [(good, [ip_address("10.0.0.9")]), (bad, [ip_address("10.0.0.3")])]
+        served = await store.claims.adopt(of.identity.ref, shown)
+        assert granted(served).keys() == {good.identity.uid}
+        assert served.unread == {bad.identity.uid}
+
+
+async def test_a_name_that_no_object_has_ends_a_claim(database_url: str) -> None:
+    """A claim whose selector is no selector can be deleted, with others beside it."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/28")
+        (good,) = await store.take(of, 1)
+        spec = {"poolSelector": {"matchLabels": {"a\x00b": "x"}}}
+        place = v1alpha1.claim_place(good.identity.ref, spec)
+        asked = [
+            (Release(uid, None, "tester"), where)
+            for uid, where in ((good.identity.uid, of.identity.ref), (uuid4(), place))
+        ]
+        done, _ = await store.claims.release(asked)
+        assert len(done) == 2

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 
+import asyncpg
 import pytest
 
 from ipam_operator.domain.model import Consent, PoolRequest, Release, Selector
@@ -301,6 +302,83 @@ async def test_strangers_cannot_flood_a_namespace_with_selectors(database_url: s
         assert await store.value("select count(*) from ipam.selector") == 100
         assert await store.value("select count(*) from ipam.waiting where claim_uid = $1", late.identity.uid) == 0
         assert len(granted(await store.ask(claim(WEB)))) == 1
+
+
+async def test_a_crowd_leaves_no_place_behind(database_url: str) -> None:
+    """A claim that turns to one way too many waits nowhere any more."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29", labels=FRONT, allowed=Consent("All"))
+        held = await store.take(of, 6)
+        for number in range(100):
+            await store.ask(claim(selector(tenant="guest", labels={"n": str(number)})))
+        first = claim(of, namespace="guest")
+        assert only(await store.ask(first)).reason is Reason.POOL_EXHAUSTED
+        turned = claim(selector(tenant="guest", labels=FRONT), uid=first.identity.uid)
+        assert "in 100 different ways" in only(await store.ask(turned)).message
+        await store.release(held[0])
+        assert (await store.serve(of)).outcomes == ()
+
+
+async def test_only_those_are_told_whom_a_change_concerns(database_url: str) -> None:
+    """One pool's edit is no news to claims by other selectors; a tie and its end are news to those that it ties."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29", labels=FRONT)
+        await store.take(of, 6)
+        back = selector(labels={"tier": "back"})
+        await store.ask(*claims(back, 3))
+        await store.ask(waiting := claim(WEB))
+        assert refused(await store.serve(of, tell=True)).keys() == {waiting.identity.uid}
+        twin = await store.pool("10.1.0.0/29", labels=FRONT)
+        assert only(await store.serve(twin, tell=True)).reason is Reason.POOL_AMBIGUOUS
+        await store.retire(twin)
+        assert only(await store.serve(twin, tell=True)).reason is Reason.POOL_EXHAUSTED
+        await store.pool("10.2.0.0/29", labels={"tier": "none"})
+        assert (await store.serve(twin, tell=True)).outcomes == ()
+
+
+async def test_pools_that_begin_to_lend_at_once(database_url: str) -> None:
+    """A namespace's label that makes two pools equals for it is told to its claims, although no pool serves more."""
+    async with Store(database_url) as store:
+        for third in (0, 1):
+            of = await store.pool(
+                f"10.{third}.0.0/29", labels=FRONT, allowed=Consent("Selector", {"matchLabels": FRONT})
+            )
+        await store.ask(claim(selector(tenant="guest", labels=FRONT)))
+        (told,) = await store.tenants(guest=FRONT)
+        assert told.namespace == of.identity.ref.namespace
+        assert only(await store.claims.serve(told, tell=True)).reason is Reason.POOL_AMBIGUOUS
+        assert await store.tenants(guest=FRONT) == []
+
+
+async def test_who_asks_while_a_pool_begins_to_match_is_served(database_url: str) -> None:
+    """A claim by a known selector that is not yet written when the pool changes is seen when the pool is told."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29")
+        await store.ask(known := claim(WEB))
+        await store.release(known)
+        late = claim(WEB)
+        connection = await asyncpg.connect(store.url)
+        try:
+            transaction = connection.transaction()
+            await transaction.start()
+            await connection.execute(
+                "update ipam.selector set used_at = now() where name = $1 and namespace = $2", late.pool.name, "team"
+            )
+            changed = asyncio.ensure_future(store.change(of, labels=FRONT))
+            await asyncio.sleep(0.2)
+            assert not changed.done(), "it waits for whoever asks"
+            await connection.execute(
+                "insert into ipam.waiting"
+                " (claim_uid, pool_namespace, pool_name, namespace, name, generation, count, actor)"
+                " values ($1, 'team', $2, 'team', 'late', 1, 1, 'tester')",
+                late.identity.uid,
+                late.pool.name,
+            )
+            await transaction.commit()
+        finally:
+            await connection.close()
+        await changed
+        assert list(granted(await store.serve(of, tell=True))) == [late.identity.uid]
 
 
 @pytest.mark.parametrize("size", [1, 8])

@@ -1,10 +1,11 @@
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
+from ipam_operator.domain import refusals
 from ipam_operator.domain.findings import Finding, FindingType
 from ipam_operator.domain.model import Identity, ObjectRef
 from ipam_operator.domain.outcome import Block, ClaimOutcome, Granted, Held, Reason, Refused, Vanished
@@ -98,8 +99,22 @@ def test_a_refused_edit_keeps_ready() -> None:
 
 def test_a_held_deletion_names_who_holds_it() -> None:
     """A bounded sample, and the whole number."""
-    held = Held(CLAIM, 12, (ObjectRef("a", "x"), ObjectRef("a", "y")))
+    own = CLAIM.ref.namespace
+    held = Held(CLAIM, 12, (ObjectRef(own, "x"), ObjectRef(own, "y")))
     assert status.held_message(held) == "deletion waits for 12 in use: x, y and 10 more"
+
+
+def test_names_of_other_namespaces_are_not_told() -> None:
+    """A pool's owner learns who has of it by namespace, and what is wrong by address."""
+    own, guest = CLAIM.ref.namespace, ObjectRef("guest", "secret")
+    held = Held(CLAIM, 3, (ObjectRef(own, "x"), guest, ObjectRef("guest", "more")))
+    assert status.held_message(held) == "deletion waits for 3 in use: x, some of namespace guest"
+    assert "secret" not in refusals.namesake(CLAIM, held).message
+    found = Finding(FindingType.DRIFT, None, ObjectRef(own, "p"), "10.0.0.1", UUID(int=1), guest)
+    (shown,) = status.conflicts({found: "t"})["conflicts"]
+    assert "secret" not in str(shown) + status.conflict_free([found], generation=1, now=NOW, previous=())["message"]
+    near = Finding(FindingType.DRIFT, None, ObjectRef(own, "p"), "10.0.0.1", UUID(int=1), ObjectRef(own, "web"))
+    assert status.conflicts({near: "t"})["conflicts"][0]["claim"] == "web"
 
 
 def test_a_message_is_cut_to_what_the_crd_allows() -> None:

@@ -184,8 +184,13 @@ class IPClaimSpec(Document):
         return ClaimRequest(identity, self.place(own), self.count, self.address, detail, actor, term, selector)
 
     def place(self, own: str) -> ObjectRef:
-        """The pool, or where claims of the selector queue, for a claim of namespace `own`."""
+        """The pool, or where claims of the selector queue, for a claim of namespace `own`.
+
+        A name that no object has when the selector is broken: such a claim has never been queued.
+        """
         where = self._where(own)
+        if self.pool_selector is not None and misnamed("", self.pool_selector.match_labels):
+            return ObjectRef(own, "")
         return where.place if isinstance(where, Selector) else where
 
     def _where(self, own: str) -> ObjectRef | Selector:

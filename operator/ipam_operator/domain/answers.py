@@ -65,6 +65,8 @@ class Served:
 
     outcomes: tuple[ClaimOutcome, ...]
     due: tuple[Due, ...] = ()
+    unread: frozenset[UUID] = frozenset()
+    """Claims that the database refused to look at: whatever they hold, nobody knows now."""
 
 
 def outcome(answer: Answer, claim: Identity, pool: ObjectRef, *, count: int = 1) -> ClaimOutcome:

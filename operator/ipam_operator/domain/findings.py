@@ -59,10 +59,17 @@ class Finding:
     generation: int | None = None
 
     @property
+    def named_claim(self) -> str:
+        """The claim's name, where the network's owner may know it: of other namespaces no name is told; else ''."""
+        if self.claim is None or (self.pool is not None and self.pool.namespace != self.claim.namespace):
+            return ""
+        return self.claim.name
+
+    @property
     def message(self) -> str:
         """In words."""
         pool = f"pool {self.pool.name}" if self.pool is not None else "its pool"
-        claim = f"IPClaim {self.claim.name}" if self.claim is not None else f"claim {self.claim_uid}"
+        claim = f"IPClaim {self.named_claim}" if self.named_claim else f"claim {self.claim_uid}"
         match self.type:
             case FindingType.FREE_AND_HELD:
                 return f"{self.addresses} is held or free twice in {pool}"

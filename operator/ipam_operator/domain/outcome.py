@@ -115,6 +115,13 @@ class Held:
     total: int
     holders: tuple[ObjectRef, ...]
 
+    @property
+    def words(self) -> str:
+        """The holders; of other namespaces only the namespace, as a pool's owner knows no more of its guests."""
+        own = self.subject.ref.namespace
+        known = (ref.name if ref.namespace == own else f"some of namespace {ref.namespace}" for ref in self.holders)
+        return ", ".join(dict.fromkeys(known))
+
 
 @dataclass(frozen=True, slots=True)
 class Removed:

@@ -35,7 +35,7 @@ def namesake(subject: Identity, held: Held) -> Refused:
         subject,
         Reason.DELETING,
         f"an earlier object of this name still has {held.total} in use: "
-        f"{', '.join(ref.name for ref in held.holders)}; this one comes into service when they are gone",
+        f"{held.words}; this one comes into service when they are gone",
     )
 
 

@@ -174,7 +174,7 @@ class ClaimReconciler:
                 showing[places.shown(one.item)].append((one.request, shown[one.item.uid]))
         adopted = [await self._claims.adopt(home, some) for home, some in showing.items()]
         lost = tuple(outcome for served in adopted for outcome in served.outcomes if isinstance(outcome, Refused))
-        settled = {_claim_of(outcome) for outcome in lost}
+        settled = {_claim_of(outcome) for outcome in lost}.union(*(served.unread for served in adopted))
         # Those that were adopted are asked as well: their lease and their details have yet to be told.
         rest = [one.request for one in asked if one.item.uid not in settled]
         if not rest:

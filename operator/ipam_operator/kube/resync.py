@@ -90,7 +90,8 @@ class ResyncLoop:
         await self._compare_parents()
         seen = await census(self._api, self._claims.see)
         settled = time.monotonic() - started + _MARGIN_SECONDS
-        plan = await self._resync.run_once(seen.shown, seen.ends, settled_seconds=settled, epoch=self._epoch())
+        plan, due = await self._resync.run_once(seen.shown, seen.ends, settled_seconds=settled, epoch=self._epoch())
+        self._claims.alarm(due)
         if plan.look_again:
             await self._look_again(plan)
         for orphan in self._resync.orphans(plan):

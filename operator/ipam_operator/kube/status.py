@@ -256,16 +256,15 @@ def _conflict(one: Finding, since: str) -> Json:
     }
     if one.pool is not None:
         entry["pool"] = one.pool.name
-    if one.claim is not None:
-        entry["claim"] = one.claim.name
+    if one.named_claim:
+        entry["claim"] = one.named_claim
     return entry
 
 
 def held_message(held: Held) -> str:
     """Who holds a deletion, in words."""
-    names = ", ".join(ref.name for ref in held.holders)
     more = f" and {held.total - len(held.holders)} more" if held.total > len(held.holders) else ""
-    return f"deletion waits for {held.total} in use: {names}{more}"
+    return f"deletion waits for {held.total} in use: {held.words}{more}"
 
 
 def same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -27,11 +27,16 @@ class Tenants:
     def __init__(self, api: ApiServer, parents: Parents, serve: Serve) -> None:
         self._api, self._parents, self._serve = api, parents, serve
         self._changes: dict[str, Mapping[str, str] | None] = {}
+        self._listing: dict[str, Mapping[str, str] | None] | None = None
         self._wake = asyncio.Event()
+        self._turn = asyncio.Lock()
 
     def see(self, event: str | None, body: Mapping[str, Any]) -> None:
         """Take note of a Namespace."""
-        self._changes[body["metadata"]["name"]] = None if event == "DELETED" else _labels(body)
+        name, labels = body["metadata"]["name"], None if event == "DELETED" else _labels(body)
+        self._changes[name] = labels
+        if self._listing is not None:
+            self._listing[name] = labels
         self._wake.set()
 
     async def run(self) -> None:
@@ -40,9 +45,10 @@ class Tenants:
             await self._wake.wait()
             self._wake.clear()
             for delay in CappedBackoff(0.2, 5.0):
-                changes, self._changes = self._changes, {}
                 try:
-                    await self._put(changes, whole=False)
+                    async with self._turn:
+                        changes, self._changes = self._changes, {}
+                        await self._put(changes, whole=False)
                     break
                 except StoreUnavailableError as error:
                     _log.warning("%d namespaces wait for the store: %s", len(changes), error)
@@ -58,8 +64,13 @@ class Tenants:
         Raises:
             ClusterUnavailableError, StoreUnavailableError: nothing is written.
         """
+        # What events tell while we read is newer than the list, and what they tell while we write comes after it.
+        newer: dict[str, Mapping[str, str] | None] = {}
+        self._listing = newer
         labels = {body["metadata"]["name"]: _labels(body) async for body in self._api.namespaces()}
-        await self._put(labels, whole=True)
+        async with self._turn:
+            self._listing = None
+            await self._put({**labels, **newer}, whole=True)
 
     async def _put(self, labels: Mapping[str, Mapping[str, str] | None], *, whole: bool) -> None:
         for pool in await self._parents.put_tenants(labels, whole=whole):

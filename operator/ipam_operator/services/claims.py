@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
 
@@ -102,16 +103,22 @@ class Claims:
     async def adopt(self, pool: ObjectRef, claims: Sequence[tuple[ClaimRequest, Sequence[Address]]]) -> Served:
         """Take claims' shown addresses into the ledger, where they are free; never renumber.
 
+        Returns:
+            What became of those that held nothing. Nobody may ask for addresses for those that are `unread`: they
+            would get others than they show.
+
         Raises:
             StoreUnavailableError: ask again later, it is safe.
         """
         known = {claim.identity.uid: claim for claim, _ in claims}
+        looked_at: set[UUID] = set()
 
         async def ask(some: Sequence[tuple[ClaimRequest, Sequence[Address]]]) -> Served:
             said = await self._leases.adopt(pool, [claim for claim, _ in some], [shown for _, shown in some])
+            looked_at.update(claim.identity.uid for claim, _ in some)
             return _served(said, pool, known)
 
-        return _joined(await _tolerant(ask, claims))
+        return replace(_joined(await _tolerant(ask, claims)), unread=frozenset(known) - looked_at)
 
 
 async def _tolerant(ask: Callable[[Sequence[T]], Awaitable[R]], some: Sequence[T]) -> list[R]:

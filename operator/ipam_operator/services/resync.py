@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from ipam_operator.domain import findings
+from ipam_operator.domain.answers import Due
 from ipam_operator.domain.findings import Brake, Finding, FindingType, Plan
 from ipam_operator.store.audit import Audit
 from ipam_operator.store.ownership import RELEASE, Ownership
@@ -27,7 +28,7 @@ class Resync:
 
     async def run_once(
         self, shown: Mapping[UUID, str], ends: Mapping[UUID, datetime], *, settled_seconds: float, epoch: int
-    ) -> Plan:
+    ) -> tuple[Plan, tuple[Due, ...]]:
         """Compare, decide and release what nobody claims; the caller keeps `keep` and looks again at `look_again`.
 
         Args:
@@ -35,7 +36,11 @@ class Resync:
             ends: when leases end, of the claims whose status says so.
             settled_seconds: leases younger than this are not judged.
             epoch: of our leadership; a deposed leader releases nothing.
+
+        Returns:
+            What was decided, and when pools with waiting claims have something that was released.
         """
+        due: tuple[Due, ...] = ()
         found = await self._audit.compare(shown, ends, settled_seconds=settled_seconds)
         live = await self._audit.live_claims() if found else 0
         confirmed = bool(found) and await self._ownership.confirmed(RELEASE)
@@ -49,10 +54,11 @@ class Resync:
                 live,
             )
         if plan.release:
-            released = await self._ownership.release_orphans(epoch, plan.release, ACTOR)
-            _log.warning("released %s leases that nobody claims", released)
+            done = await self._ownership.release_orphans(epoch, plan.release, ACTOR)
+            released, due = (0, ()) if done is None else done
+            _log.warning("released %d addresses that nobody claims", released)
         await self._ownership.tidy(self._remember)
-        return plan
+        return plan, due
 
     @staticmethod
     def orphans(plan: Plan) -> list[Finding]:

@@ -1,11 +1,14 @@
 """Whose store this is, who leads, and what a person has confirmed."""
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
+from ipam_operator.domain.answers import Due
 from ipam_operator.domain.findings import Finding
+from ipam_operator.domain.model import ObjectRef
 from ipam_operator.store.database import Database
 
 RELEASE: Final = "release"
@@ -43,11 +46,20 @@ class Ownership:
         """Let another lead at once."""
         await self._database.rows("resign", holder)
 
-    async def release_orphans(self, epoch: int, orphans: Sequence[Finding], actor: str) -> int | None:
-        """Release leases by claim and generation; None, and nothing done, when `epoch` does not lead any more."""
+    async def release_orphans(
+        self, epoch: int, orphans: Sequence[Finding], actor: str
+    ) -> tuple[int, tuple[Due, ...]] | None:
+        """Release leases by claim and generation; None, and nothing done, when `epoch` does not lead any more.
+
+        Returns how many addresses that were, and when pools with waiting claims have some of them.
+        """
         uids = [one.claim_uid for one in orphans]
-        released = await self._database.value("release_orphans", epoch, uids, [o.generation for o in orphans], actor)
-        return None if released is None else int(released)
+        said = await self._database.value("release_orphans", epoch, uids, [o.generation for o in orphans], actor)
+        if said is None:
+            return None
+        done = json.loads(said)
+        due = tuple(Due(ObjectRef(namespace, name), float(seconds)) for namespace, name, seconds in done["due"])
+        return done["released"], due
 
     async def confirm(self, what: str, seconds: float) -> None:
         """A person says yes, for so long."""

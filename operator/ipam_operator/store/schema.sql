@@ -140,6 +140,17 @@ comment on column lease.act is 'What history is told: A granted, C changed while
 comment on column lease.generation is 'Fencing number, new for each grant; release and audit name it.';
 comment on column lease.network_id is 'Of the pool; only beside a mac, for the sake of the key.';
 
+create table mac_edit (
+    claim_uid uuid not null,
+    pool_id integer not null,
+    generation bigint not null,
+    seq bigint not null generated always as identity,
+    constraint mac_edit_pkey PRIMARY KEY (claim_uid),
+    constraint mac_edit_pool_id_fkey FOREIGN KEY (pool_id) REFERENCES pool(id) ON DELETE CASCADE
+);
+comment on table mac_edit is 'Claims that hold addresses of the pool and ask for a MAC address (claim_detail.mac) that another claim has.';
+CREATE INDEX mac_edit_pool ON ipam.mac_edit USING btree (pool_id, seq);
+
 create table memory (
     namespace text not null,
     key text not null,
@@ -231,6 +242,7 @@ create table pool (
     allowed_selector jsonb not null default '{}'::jsonb,
     quota bigint,
     selectors text[] not null default '{}'::text[],
+    untold boolean not null default false,
     constraint pool_pkey PRIMARY KEY (id),
     constraint pool_namespace_name_key UNIQUE (namespace, name),
     constraint pool_uid_key UNIQUE (uid),
@@ -250,6 +262,7 @@ comment on column pool.low_hi is 'A lower bound of free_range.hi, so that a sear
 comment on column pool.quota is 'Addresses that claims of one namespace may hold; null: as many as there are.';
 comment on column pool.selectors is 'Names of those selectors in its namespace whose claims it serves: kept by assign_selectors.';
 comment on column pool.size is 'Number of addresses in pool_range.';
+comment on column pool.untold is 'Namespaces'' labels have let somebody in or out, and those have yet to be told.';
 
 create table pool_range (
     pool_id integer not null,
@@ -282,10 +295,14 @@ create table selector (
     network text,
     family integer,
     used_at timestamp with time zone not null default now(),
+    meaning text[],
+    untold boolean not null default false,
     constraint selector_pkey PRIMARY KEY (namespace, name),
     constraint selector_name_check CHECK ((name ~~ '? %'::text))
 );
 comment on table selector is 'What claims say instead of a pool''s name; they queue by its name, which no pool can have, below the pools'' namespace.';
+comment on column selector.meaning is 'The pools that it means, best first, those that are tied marked so; null: not yet looked up.';
+comment on column selector.untold is 'Its meaning has changed, and claims that wait by it have yet to be told.';
 
 create table tenant (
     namespace text not null,
@@ -349,13 +366,13 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function address_space_id(space_namespace text, space_vrf text) 
 --     returns integer language plpgsql body de4c2e0ac392b3bb38f13efe3c593b99
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 864283f181141cc628620721ce54a7b4
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body de193dcf703f132a35a80faa774edcb6
 -- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 28485164f31643cd9bde58f081e531b2
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 334bcb95432f809381dcf1491bc170c3
 -- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body ba9a45a2cd9e8316cd5103f2e1340ee8
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body f20b144d744f56d9eff2e3c4e8aa631d
 -- function answered(uids uuid[]) 
---     returns SETOF answer language plpgsql stable set plan_cache_mode=force_generic_plan body e230ea8ed7142f6c1aaf329269b47699
+--     returns SETOF answer language plpgsql stable set plan_cache_mode=force_generic_plan body 647272ca4a30de3792f68c679e92f376
 -- function any_macs() 
 --     returns boolean language plpgsql stable body 56b9357cfea30f72ff9686b7ea5616de
 -- function anyone_waits(p pool) 
@@ -363,7 +380,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function ask_terms(uids uuid[], spec_generations bigint[], leases interval[], renewals timestamp with time zone[]) 
 --     returns void language plpgsql set plan_cache_mode=force_generic_plan body 3de3eaacfc4e9f28a8c2ae7f78ab511d
 -- function assign_selectors(its_namespace text) 
---     returns integer[] language sql body f20b67149b38ebc4259d01d834867e44
+--     returns void language plpgsql body c83b15bbed39b15114264e962e220032
 -- function available(p pool, enough bigint) 
 --     returns bigint language plpgsql body 4e71cc62bfc5e8c7998cf01ebfc349a4
 -- function carve(p integer, wish inet) 
@@ -371,7 +388,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function carve_own(p pool, uid uuid, its_namespace text, its_name text, wish inet) 
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body 55a56e0b91952f821895bee0f626631a
 -- function change_macs(uids uuid[], spec_generations bigint[]) 
---     returns void language plpgsql set plan_cache_mode=force_generic_plan body cb0e99208b339e598d05b4e28ec90ee4
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d49c772db2cb11825bfa03dc62813008
 -- function claim_store(mine uuid, adopt boolean) 
 --     returns uuid language plpgsql body fcf044ead57bcb54cfd80fc5e42ece3e
 -- function clamped_size(lo inet, hi inet) 
@@ -383,9 +400,11 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function confirmed(its_what text) 
 --     returns boolean language sql stable body ba21e09578e49123be93a9f846c9e2d9
 -- function dismiss_holders(uids uuid[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 6f2bf49b4aa83836f3102fa5fa686cd6
+--     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body 270561088cd2d06adc294193af0c486f
+-- function due_now(p pool) 
+--     returns SETOF answer language sql immutable body 9b5940211ea4c3389dcfadd87ec8632c
 -- function enqueue(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[]) 
---     returns void language plpgsql body 55bff700ebd779198dcbe7314421ab38
+--     returns void language plpgsql body ba789e79bdb908262debc4e36b2792c2
 -- function ensure_history_partitions(ahead integer) 
 --     returns void language plpgsql body 5692c27bdb5f066c4e326b7cc863445c
 -- function expire(lim integer, actor text, run text) 
@@ -395,21 +414,23 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function forbidden(uids uuid[]) 
 --     returns SETOF answer language sql stable body 17d470cd3bab1642fefe76d837e4295b
 -- function forget_selectors(unused interval) 
---     returns void language plpgsql body 107f8c2014ed2ce52bebf7192404fc19
--- function free_macs(freed macaddr[]) 
---     returns integer[] language sql body 25899b02ce3e0d68f38ea88dd36e5a7d
+--     returns void language plpgsql body 88719d85fba5efc23a9ffd56d583f4a7
+-- function free_macs(networks integer[], freed macaddr[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 0fcd513bb0989a0b9801d91fcca7db56
 -- function full_length(a inet) 
 --     returns boolean language sql immutable strict parallel safe body ae397a3e474a258fcef3ddaba6937415
+-- function full_up(p pool) 
+--     returns text[] language plpgsql stable body 4939de9fcae0c1e6109a4c96c4c5ea43
 -- function grant_leases(p pool, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], addrs inet[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body ee0ab8a10cbad10f2599966528813394
 -- function half(a inet, first_byte integer) 
 --     returns numeric language sql immutable strict parallel safe body d6641c7c67cfd9b7ce9e47ee8b2bc079
--- function head_of_queue(p pool, full_up text[], lim integer) 
---     returns SETOF waiting language plpgsql stable set plan_cache_mode=force_generic_plan body ad8acc049b641c82ea47048ea2f1bc30
+-- function head_of_queue(p pool, full_up text[], fits bigint, lim integer) 
+--     returns SETOF waiting language plpgsql stable set plan_cache_mode=force_generic_plan body 9a4a0ae7251602d45c44e8c8a120ff80
 -- function heed_consent(p pool) 
---     returns uuid[] language sql body 0973af7a8ef96ec097b6e8e3e2f66149
+--     returns uuid[] language sql body 30ae3b9f92e153554fb553cf95bd16ca
 -- function heed_edits(its_namespace text, its_name text, uids uuid[], spec_generations bigint[], details boolean, leases interval[], renewals timestamp with time zone[]) 
---     returns void language plpgsql body 4101bb524e0643d4c486257de6aba6ed
+--     returns SETOF answer language plpgsql body 259c5a79a5b9c00de56dd24224bd4e1e
 -- function held(uids uuid[]) 
 --     returns SETOF answer language sql stable body a2c672bd8ec8cc3d4fe34c3f2775d5b7
 -- function held_outside(p integer, new_lo inet[], new_hi inet[], lim integer) 
@@ -426,16 +447,20 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns trigger language plpgsql body 8a7a9ccabdfb1429e0807a8c5074af55
 -- function lends(p pool, to_namespace text) 
 --     returns boolean language plpgsql stable body f7aefaa8c4e76baf056c22269b5a079f
+-- function lock_macs(networks integer[], macs macaddr[]) 
+--     returns void language plpgsql body 5dc61f39090a2a766c2eb80e2216f646
 -- function lock_pool_name(pool_namespace text, pool_name text) 
 --     returns void language sql body 2af2bd61a2b2d9c408913f4cdb1af053
 -- function lock_selectors(its_namespace text) 
---     returns void language sql body 647906ab02b59ae06bedfafb9e9897ab
--- function mac_answers(p pool, uids uuid[]) 
---     returns SETOF answer language sql stable body 34ede7e5a0aae4e3d6b2c3635bee7b6b
+--     returns void language plpgsql body 2e15415f9138a6611f3707698d470044
+-- function mac_edit_answers(uids uuid[]) 
+--     returns SETOF answer language sql stable body 8af49afb1fafff74ce66084d6f461a03
 -- function mac_of(uid uuid) 
 --     returns macaddr language plpgsql stable body 3a23f309f45b64669b52a05d13b0f751
+-- function mac_taken(network integer, uid uuid, its_namespace text, its_name text, spec_generation bigint, its_mac macaddr) 
+--     returns answer language sql stable body f00ae73d2b8042ff982d5e42e1067cb4
 -- function mac_twins(p pool, uids uuid[]) 
---     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 4a89d2797ea3b2028e6457c64963d79f
+--     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 02665b9555add412bc00b4e91e04b2e3
 -- function may_return(p pool, its_namespace text, its_key text) 
 --     returns boolean language plpgsql stable body ff45b28fc190f0b54baad34d986e981c
 -- function meant(s selector) 
@@ -461,7 +486,9 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function put_pool(new_uid uuid, new_namespace text, new_name text, new_generation bigint, its_network integer, new_type text, new_strategy text, new_cool_down interval, new_default_lease interval, new_max_lease interval, new_paused boolean, new_asked_lo inet[], new_asked_hi inet[], new_exclude_lo inet[], new_exclude_hi inet[], part_lo inet[], part_hi inet[], new_lo inet[], new_hi inet[], new_labels jsonb, new_priority integer, new_allowed_from text, new_allowed_selector jsonb, new_quota bigint) 
 --     returns integer language plpgsql body 8f5b39f46ffab5d709b83e4833d7aa42
 -- function put_tenants(changes jsonb, whole boolean) 
---     returns TABLE(namespace text, name text) language plpgsql body 0db3a8a350d627f23970572ee67f8c28
+--     returns TABLE(namespace text, name text) language plpgsql body 7fef93f4d6ed80685aa31cc04380e66a
+-- function queue_beside(place text) 
+--     returns text language sql immutable body 1f5e08b0dedcb247976d35f403a3a09c
 -- function queues(p pool) 
 --     returns text[] language sql immutable body fac8864aef87d8cee522e642c87bf4cf
 -- function quota_facts(p pool, its_namespace text) 
@@ -475,9 +502,9 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function refuse_change() 
 --     returns trigger language plpgsql body 6735417d6d3fe4075536858e37350214
 -- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 36f145af28189d4b33c40aac6dc9605f
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 34aacae246714307ad7cf0994cce2fe2
 -- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text) 
---     returns bigint language plpgsql body dd60c1f46e86e1aec22111dbb459dad8
+--     returns jsonb language plpgsql body 1cf32053663c694fa75c4216f0fd0ebf
 -- function remember_details(uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[], macs macaddr[]) 
 --     returns void language plpgsql body 4bfe847f103ea93dc520d4c3e8e84e82
 -- function remember_refusal(its_kind text, its_namespace text, its_name text, its_uid uuid, its_reason text, its_message text) 
@@ -491,17 +518,21 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function room(p pool, its_namespace text) 
 --     returns bigint language plpgsql stable body 43325a231357562a1fc5c3cddc9c37e1
 -- function selected_answers(s selector, uids uuid[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 08c52b77d471df3bdc4a0836e6aa7031
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 9fb1bd83bc18ba06784dd24978cfb721
 -- function selects(selector jsonb, labels jsonb) 
 --     returns boolean language sql immutable body 58ece151da8f81aad50168670cd8d861
 -- function serve(pool_namespace text, pool_name text, lim integer, tell boolean) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 46add301d4f7dbfcba7dc89601602c8b
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body d2bda4bcb7297e561a56b1d2e518cbc4
+-- function serve_mac_edits(p pool) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body ee1cc3d0509910a627c465514b23a92f
 -- function serve_selected(p pool, lim integer) 
 --     returns SETOF answer language plpgsql body 762d98c69c581c84b103bef238726eac
 -- function serve_waiting(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 024417b1a48430bf4ebfcb8cdc53659b
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body a509e30474f8435b89a2820597c9b616
 -- function served_next(p pool, stock bigint, full_up text[], lim integer) 
---     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 871d538c0b92f2f0b1ed00bf7b9efae9
+--     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 66377c53c05497c44e4fd8c9d0ba99a5
+-- function set_aside(p pool, twins uuid[], served uuid[]) 
+--     returns uuid[] language sql body 2a823a4d2947ef77ba60ffe6da8a5e35
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 
 --     returns SETOF answer language sql stable body ff2ed724614d5dcb7e19b47be7ae851d
 -- function spelled(a inet) 
@@ -532,8 +563,10 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns interval language sql immutable body 6f8a1643998005c245af1f332f78ed75
 -- function tidy(remember interval) 
 --     returns bigint language plpgsql body 919c2394100fd02affc49dec245b182e
+-- function twins_answers(p pool, uids uuid[]) 
+--     returns SETOF answer language sql stable body 17843df7335ac6c053b71b1d1164a3fd
 -- function twins_queue(pool_name text) 
---     returns text language sql immutable body 7a063eaf5de0eebe13aecc76d5ff3078
+--     returns text language sql immutable body 1dfdc36e22e8041ba21faa9bca39724b
 -- function unanswered(uids uuid[]) 
 --     returns integer[] language plpgsql stable body f99e2dc60baf812cffabe7de0724f32f
 -- function untiled(network_uids uuid[]) 

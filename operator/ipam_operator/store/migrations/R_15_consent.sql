@@ -52,22 +52,36 @@ begin
                 select from ipam.waiting w where w.pool_namespace = p.namespace and w.pool_name = any(p.selectors)));
 end $$;
 
--- The first `lim` of those who wait for any address of this pool, less the namespaces `full_up`.
-create or replace function ipam.head_of_queue(p ipam.pool, full_up text[], lim int) returns setof ipam.waiting
+-- Namespaces that may hold no address more.
+create or replace function ipam.full_up(p ipam.pool) returns text[]
+    language plpgsql stable as $$
+begin
+    return case when p.quota is null then '{}' else array(
+        select h.namespace from ipam.held_by h where h.pool_id = p.id and h.held >= p.quota) end;
+end $$;
+
+-- The first `lim` of those who wait for any address of this pool, for at most `fits` addresses each, and may ever get them:
+-- for others there is no place in front, however many they are.
+create or replace function ipam.head_of_queue(p ipam.pool, full_up text[], fits bigint, lim int)
+    returns setof ipam.waiting
     language plpgsql stable rows 100 set plan_cache_mode = force_generic_plan as $$
+declare
+    most int := least(p.size, fits, 2147483647);
 begin
     if p.selectors = '{}' then
         return query
         select w.* from ipam.waiting w
-        where w.pool_namespace = p.namespace and w.pool_name = p.name and w.wanted is null
+        where w.pool_namespace = p.namespace and w.pool_name = p.name and w.wanted is null and w.count <= most
             and w.namespace <> all(full_up)
+            and (p.quota is null or w.count = 1 or w.count <= ipam.room(p, w.namespace))
         order by w.priority desc, w.seq limit lim;
     else
         return query
         select h.* from unnest(ipam.queues(p)) q(name) cross join lateral (
             select w.* from ipam.waiting w
-            where w.pool_namespace = p.namespace and w.pool_name = q.name and w.wanted is null
+            where w.pool_namespace = p.namespace and w.pool_name = q.name and w.wanted is null and w.count <= most
                 and w.namespace <> all(full_up)
+                and (p.quota is null or w.count = 1 or w.count <= ipam.room(p, w.namespace))
             order by w.priority desc, w.seq limit lim) h
         order by h.priority desc, h.seq limit lim;
     end if;
@@ -78,21 +92,33 @@ create or replace function ipam.strangers_queue(pool_name text) returns text lan
     select pool_name || '!'
 $$;
 
+-- Where those wait whose MAC address another claim has.
+create or replace function ipam.twins_queue(pool_name text) returns text language sql immutable as $$
+    select rtrim(pool_name, '#') || '#'
+$$;
+
+-- The queue that such a place is beside of.
+create or replace function ipam.queue_beside(place text) returns text language sql immutable as $$
+    select rtrim(place, '#!')
+$$;
+
 create or replace function ipam.forbidden(uids uuid[]) returns setof ipam.answer language sql stable as $$
     select w.claim_uid, 'Forbidden', null::inet[], null::bigint, null::timestamptz, w.namespace, w.name, w.generation,
         null::int, null::int, null::inet, null::inet[], null::jsonb
     from ipam.waiting w where w.claim_uid = any(uids)
 $$;
 
--- Into the queue whom the pool lends to now, beside it whom it does not lend to any more; says who has moved.
+-- Into the queue whom the pool lends to now, beside it whom it does not lend to any more, also of those who wait for a MAC
+-- address; says who has moved.
 create or replace function ipam.heed_consent(p ipam.pool) returns uuid[] language sql as $$
     with moved as (
         update ipam.waiting w set pool_name = case when l.lends then p.name else ipam.strangers_queue(p.name) end
         from (
             select q.claim_uid, ipam.lends(p, q.namespace) lends from ipam.waiting q
-            where q.pool_namespace = p.namespace and q.pool_name in (p.name, ipam.strangers_queue(p.name))
+            where q.pool_namespace = p.namespace
+                and q.pool_name in (p.name, ipam.strangers_queue(p.name), ipam.twins_queue(p.name))
                 and q.namespace <> p.namespace) l
-        where w.claim_uid = l.claim_uid and (w.pool_name = p.name) <> l.lends
+        where w.claim_uid = l.claim_uid and (w.pool_name <> ipam.strangers_queue(p.name)) <> l.lends
         returning w.claim_uid)
     select coalesce(array_agg(claim_uid), '{}') from moved
 $$;

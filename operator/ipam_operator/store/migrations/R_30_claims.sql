@@ -76,21 +76,10 @@ $$;
 create or replace function ipam.answered(uids uuid[]) returns setof ipam.answer
     language plpgsql stable set plan_cache_mode = force_generic_plan as $$
 declare
-    refused uuid[] := '{}';  -- an edit, by the MAC address that it asks for
-    w record;
+    refused uuid[] := array(select e.claim_uid from ipam.mac_edit e where e.claim_uid = any(uids));
 begin
-    if ipam.any_macs() then
-        for w in
-            select q.claim_uid uid, (
-                select p from ipam.lease l join ipam.pool p on p.id = l.pool_id
-                where l.claim_uid = q.claim_uid and l.ordinal = 0 and l.released_at is null) pool
-            from ipam.waiting q where q.claim_uid = any(uids) and q.pool_name like '%#'
-        loop
-            if (w.pool).id is not null then
-                refused := refused || w.uid;
-                return query select * from ipam.mac_answers(w.pool, array[w.uid]);
-            end if;
-        end loop;
+    if refused <> '{}' then
+        return query select * from ipam.mac_edit_answers(refused);
     end if;
     return query select h.* from ipam.held(uids) h where h.claim_uid <> all(refused);
     return query
@@ -111,20 +100,20 @@ end $$;
 
 -- What claims that ask here now ask otherwise than before: where they wait, their MAC addresses (`details`: they may have
 -- other ones), how long they want to hold. A claim waits in one queue: its places in others go first, so that whoever
--- serves those has done it or will not.
+-- serves those has done it or will not. Returns Due rows.
 create or replace function ipam.heed_edits(
     its_namespace text, its_name text, uids uuid[], spec_generations bigint[], details boolean, leases interval[],
     renewals timestamptz[]
-) returns void language plpgsql as $$
+) returns setof ipam.answer language plpgsql as $$
 begin
     delete from ipam.waiting w
     where w.claim_uid = any(uids)
-        and (w.pool_namespace <> its_namespace or w.pool_name not in (its_name, ipam.strangers_queue(its_name)));
-    if details then
-        perform ipam.change_macs(uids, spec_generations);
-    end if;
+        and (w.pool_namespace <> its_namespace or ipam.queue_beside(w.pool_name) <> its_name);
     if leases is not null then
         perform ipam.ask_terms(uids, spec_generations, leases, renewals);
+    end if;
+    if details then
+        return query select * from ipam.change_macs(uids, spec_generations);
     end if;
 end $$;
 
@@ -146,19 +135,24 @@ begin
         pool_namespace = excluded.pool_namespace, pool_name = excluded.pool_name, generation = excluded.generation,
         count = excluded.count, wanted = excluded.wanted, actor = excluded.actor,
         priority = excluded.priority,
-        seq = case when (w.pool_namespace, w.pool_name) = (excluded.pool_namespace, excluded.pool_name)
+        seq = case
+            when w.pool_namespace = excluded.pool_namespace
+                and ipam.queue_beside(w.pool_name) = ipam.queue_beside(excluded.pool_name)
             then w.seq else excluded.seq end;
 end $$;
 
 -- Whom `stock` addresses are for, of those who wait for any address. In order of the queue; whoever does not fit is
 -- passed by smaller ones until those have got as many addresses as it asks for, then stands for ten minutes in which
 -- nobody behind it is served, then is passed again. Who can never fit stands in nobody's way, nor does who would exceed
--- the quota of its namespace.
+-- the quota of its namespace. Only the first hundred that do not fit are waited for: others wait for them.
 create or replace function ipam.served_next(p ipam.pool, stock bigint, full_up text[], lim int) returns uuid[]
     language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     line refcursor;
     w ipam.waiting;
+    fits int := least(p.size, 2147483647);
+    again boolean := false;
+    looked int;
     rooms jsonb := '{}';
     room bigint;
     chosen uuid[] := '{}';
@@ -167,43 +161,59 @@ declare
     before bigint[] := '{}';
     most bigint;  -- that those who are passed let through; null: all of it
     refused bigint;
+    stands boolean := false;
 begin
-    -- Read and locked one by one: most calls serve one.
-    if p.selectors = '{}' then
-        open line for
-        select q.* from ipam.waiting q
-        where q.pool_namespace = p.namespace and q.pool_name = p.name and q.wanted is null and q.count <= p.size
-            and q.namespace <> all(full_up)
-        order by q.priority desc, q.seq limit lim for update;
-    else
-        open line for
-        select q.* from ipam.waiting q
-        where q.claim_uid = any(array(select h.claim_uid from ipam.head_of_queue(p, full_up, lim) h))
-            and q.count <= p.size
-        order by q.priority desc, q.seq for update;
-    end if;
     loop
-        fetch line into w;
-        exit when not found or given = stock;
-        if p.quota is not null then
-            room := coalesce((rooms ->> w.namespace)::bigint, ipam.room(p, w.namespace));
-            continue when w.count > room;
-        end if;
-        if w.count > stock - given then
-            exit when w.stands_until > now();
-            skipped := skipped || w.claim_uid;
-            before := before || given;
-            most := least(most, given + w.count - w.passed);
-        elsif given + w.count > most then
-            refused := w.count;
-            exit;
+        looked := 0;
+        -- Read and locked one by one: most calls serve one.
+        if p.selectors = '{}' then
+            open line for
+            select q.* from ipam.waiting q
+            where q.pool_namespace = p.namespace and q.pool_name = p.name and q.wanted is null and q.count <= fits
+                and q.namespace <> all(full_up)
+                and (p.quota is null or q.count = 1 or q.count <= ipam.room(p, q.namespace))
+            order by q.priority desc, q.seq limit lim + cardinality(chosen) for update;
         else
-            chosen := chosen || w.claim_uid;
-            given := given + w.count;
-            rooms := rooms || jsonb_build_object(w.namespace, room - w.count);
+            open line for
+            select q.* from ipam.waiting q
+            where q.claim_uid = any(array(
+                    select h.claim_uid from ipam.head_of_queue(p, full_up, fits, lim + cardinality(chosen)) h))
+                and q.pool_name = any(ipam.queues(p)) and q.wanted is null and q.count <= fits
+            order by q.priority desc, q.seq for update;
         end if;
+        loop
+            fetch line into w;
+            exit when not found or given = stock or cardinality(chosen) = lim or not again and cardinality(skipped) = 100;
+            looked := looked + 1;
+            continue when again and w.claim_uid = any(chosen);
+            if p.quota is not null then
+                room := coalesce((rooms ->> w.namespace)::bigint, ipam.room(p, w.namespace));
+                continue when w.count > room;
+            end if;
+            if w.count > stock - given then
+                continue when again;
+                stands := w.stands_until > now();
+                exit when stands;
+                skipped := skipped || w.claim_uid;
+                before := before || given;
+                most := least(most, given + w.count - w.passed);
+            elsif given + w.count > most then
+                refused := w.count;
+                exit;
+            else
+                chosen := chosen || w.claim_uid;
+                given := given + w.count;
+                rooms := rooms || jsonb_build_object(w.namespace, room - w.count);
+            end if;
+        end loop;
+        close line;
+        -- Those that fit behind so many that do not.
+        exit when again or stands or refused is not null or given = stock or cardinality(chosen) = lim
+            or looked < lim and cardinality(skipped) < 100;
+        again := true;
+        fits := least(fits, stock - given);
+        full_up := full_up || array(select r.key from jsonb_each_text(rooms) r where r.value = '0');
     end loop;
-    close line;
     if given > 0 or refused is not null then
         update ipam.waiting q set
             passed = case when q.passed + given - u.before + refused > q.count then 0
@@ -214,26 +224,13 @@ begin
     return chosen;
 end $$;
 
--- Who holds does not wait: by another pool, in a race that its place has lost; or for the MAC address that an edit asked
--- for. The latter are answered.
-create or replace function ipam.dismiss_holders(uids uuid[]) returns setof ipam.answer
+-- Who holds does not wait: its place has lost a race with another pool.
+create or replace function ipam.dismiss_holders(uids uuid[]) returns boolean
     language plpgsql set plan_cache_mode = force_generic_plan as $$
-declare
-    holders uuid[] := array(
-        select l.claim_uid from ipam.lease l where l.claim_uid = any(uids) and l.released_at is null);
-    gone record;
 begin
-    if holders = '{}' then
-        return;
-    end if;
-    with gone as (delete from ipam.waiting q where q.claim_uid = any(holders) returning q.claim_uid, q.generation)
-    select array_agg(g.claim_uid) uids, array_agg(g.generation) generations into gone from gone g;
-    perform ipam.change_macs(gone.uids, gone.generations);
-    return query
-    select h.claim_uid, h.outcome, h.addrs, h.generation, h.allocated_at, h.namespace, h.name, g.generation,
-        h.queue_position, h.prefix_length, h.gateway, h.dns_servers, h.info
-    from ipam.answered(gone.uids) h join unnest(gone.uids, gone.generations) g(uid, generation) on g.uid = h.claim_uid
-    where ipam.mac_of(h.claim_uid) is not null;
+    delete from ipam.waiting q where q.claim_uid = any(array(
+        select l.claim_uid from ipam.lease l where l.claim_uid = any(uids) and l.released_at is null));
+    return found;
 end $$;
 
 -- Bind whoever waits, as far as addresses are there. Named wishes go before free choice. The caller holds the pool's
@@ -251,6 +248,7 @@ declare
     full_up text[];
     twins uuid[] := '{}';
     stock bigint;
+    left_over int := lim;
 begin
     -- Locked, because a release that names another pool or a claim that turns to one may take a place away meanwhile.
     for w in
@@ -264,10 +262,7 @@ begin
                 select from ipam.lease l where l.pool_id = p.id and l.addr = q.wanted and l.released_at is not null))
         order by q.priority desc, q.seq limit lim for update of q
     loop
-        if exists (select from ipam.lease l where l.claim_uid = w.claim_uid and l.released_at is null) then
-            delete from ipam.waiting q where q.claim_uid = w.claim_uid;
-            continue;
-        end if;
+        continue when ipam.dismiss_holders(array[w.claim_uid]);
         if p.quota is not null then
             room := coalesce((rooms ->> w.namespace)::bigint, ipam.room(p, w.namespace));
             continue when room < 1;
@@ -294,55 +289,56 @@ begin
             p, wishes.uids, wishes.generations, wishes.namespaces, wishes.names, wishes.counts, wishes.actors, addrs);
     end if;
     if twins <> '{}' then
-        update ipam.waiting q set pool_name = ipam.twins_queue(q.pool_name) where q.claim_uid = any(twins);
-        return query select * from ipam.mac_answers(p, twins);
+        return query select * from ipam.twins_answers(p, ipam.set_aside(p, twins, taken));
     end if;
-    full_up := case when p.quota is not null then array(
-        select h.namespace from ipam.held_by h where h.pool_id = p.id and h.held >= p.quota) else '{}' end;
-    if ipam.any_macs() then  -- who holds and waits for its MAC address only needs no room
-        return query select * from ipam.dismiss_holders(array(
-            select h.claim_uid from ipam.head_of_queue(p, full_up, lim) h));
-    end if;
+    full_up := ipam.full_up(p);
     stock := ipam.available(p, 1024);
-    if stock = 0 or not exists (select from ipam.head_of_queue(p, full_up, 1)) then
+    if stock = 0 or not exists (select from ipam.head_of_queue(p, full_up, null, 1)) then
         return;
     elsif stock = 1024 then
         stock := ipam.available(p, (
-            select coalesce(sum(h.count), 0) from ipam.head_of_queue(p, full_up, lim) h where h.count <= p.size));
+            select coalesce(sum(h.count), 0) from ipam.head_of_queue(p, full_up, null, lim) h));
     end if;
+    -- Again when somebody in front could not have what was meant for it: it is left for others.
     loop
-        taken := ipam.served_next(p, stock, full_up, lim);
-        exit when not exists (select from ipam.lease l where l.claim_uid = any(taken) and l.released_at is null);
-        return query select * from ipam.dismiss_holders(taken);
+        taken := ipam.served_next(p, stock, full_up, left_over);
+        continue when ipam.dismiss_holders(taken);
+        twins := ipam.mac_twins(p, taken);
+        if twins <> '{}' then
+            taken := array(select t from unnest(taken) t where t <> all(twins));
+            return query select * from ipam.twins_answers(p, ipam.set_aside(p, twins, taken));
+        end if;
+        with gone as (
+            delete from ipam.waiting q where q.claim_uid = any(taken) returning q.*)
+        select array_agg(claim_uid order by priority desc, seq) uids,
+            array_agg(generation order by priority desc, seq) generations,
+            array_agg(namespace order by priority desc, seq) namespaces, array_agg(name order by priority desc, seq) names,
+            array_agg(count order by priority desc, seq) counts, array_agg(actor order by priority desc, seq) actors,
+            sum(count) total
+        into queue from gone;
+        if queue.uids is not null then
+            return query select n.* from (
+                select array_agg(d.claim_uid) uids, array_agg(q.namespace) namespaces, array_agg(q.name) names,
+                    array_agg(d.sticky_key) keys
+                from unnest(queue.uids, queue.namespaces, queue.names) q(uid, namespace, name)
+                join ipam.claim_detail d on d.claim_uid = q.uid and d.sticky_key <> ''
+            ) known cross join lateral ipam.shared_keys(known.uids, known.namespaces, known.names, known.keys) n;
+            return query select * from ipam.grant_leases(
+                p, queue.uids, queue.generations, queue.namespaces, queue.names, queue.counts, queue.actors,
+                ipam.take_for(p, queue.uids, queue.namespaces, queue.names, queue.counts));
+            stock := stock - queue.total;
+            left_over := left_over - cardinality(queue.uids);
+        end if;
+        exit when twins = '{}' or stock = 0 or left_over <= 0;
+        full_up := ipam.full_up(p);
     end loop;
-    twins := ipam.mac_twins(p, taken);
-    if twins <> '{}' then
-        update ipam.waiting q set pool_name = ipam.twins_queue(q.pool_name) where q.claim_uid = any(twins);
-        taken := array(select t from unnest(taken) t where t <> all(twins));
-    end if;
-    with gone as (
-        delete from ipam.waiting q where q.claim_uid = any(taken) returning q.*)
-    select array_agg(claim_uid order by priority desc, seq) uids,
-        array_agg(generation order by priority desc, seq) generations,
-        array_agg(namespace order by priority desc, seq) namespaces, array_agg(name order by priority desc, seq) names,
-        array_agg(count order by priority desc, seq) counts, array_agg(actor order by priority desc, seq) actors
-    into queue from gone;
-    if queue.uids is not null then
-        return query select n.* from (
-            select array_agg(d.claim_uid) uids, array_agg(q.namespace) namespaces, array_agg(q.name) names,
-                array_agg(d.sticky_key) keys
-            from unnest(queue.uids, queue.namespaces, queue.names) q(uid, namespace, name)
-            join ipam.claim_detail d on d.claim_uid = q.uid and d.sticky_key <> ''
-        ) known cross join lateral ipam.shared_keys(known.uids, known.namespaces, known.names, known.keys) n;
-        return query select * from ipam.grant_leases(
-            p, queue.uids, queue.generations, queue.namespaces, queue.names, queue.counts, queue.actors,
-            ipam.take_for(p, queue.uids, queue.namespaces, queue.names, queue.counts));
-    end if;
-    if twins <> '{}' then
-        return query select * from ipam.mac_answers(p, twins);
-        return query select * from ipam.serve_waiting(p, lim);  -- their addresses are left for others
-    end if;
 end $$;
+
+-- A pool's Due row, for at once.
+create or replace function ipam.due_now(p ipam.pool) returns setof ipam.answer language sql immutable as $$
+    select null::uuid, 'Due', null::inet[], null::bigint, null::timestamptz, p.namespace, p.name, null::bigint,
+        null::int, null::int, null::inet, null::inet[], jsonb_build_object('seconds', 0)
+$$;
 
 -- When (seconds, negative: now) the next address that somebody waits for has cooled, or who stands in the way lets
 -- others pass again; no row when nobody waits.
@@ -644,7 +640,8 @@ begin
             end if;
         end if;
     end if;
-    perform ipam.heed_edits(pool_namespace, pool_name, uids, spec_generations, hostnames is not null, leases, renewals);
+    return query select * from ipam.heed_edits(
+        pool_namespace, pool_name, uids, spec_generations, hostnames is not null, leases, renewals);
     return query select * from ipam.answered(uids);
     get diagnostics n = row_count;
     if n > 0 then
@@ -753,16 +750,40 @@ declare
     p ipam.pool;
     other ipam.pool;
     uids uuid[];
+    told text[] := '{}';
+    in_service boolean;
 begin
-    if tell then  -- also those that claims by selector may come to now
-        perform from ipam.pool q where q.namespace = $1 and (q.name = $2 or q.selectors <> '{}')
+    if tell then
+        -- Selectors before pools, as everybody; whoever asks by one of them meanwhile is seen afterwards.
+        perform from ipam.selector s
+        where s.namespace = $1 and (s.untold or s.name = any(array(
+            select unnest(q.selectors) from ipam.pool q where q.namespace = $1 and q.name = $2)))
+        order by s.name for no key update;
+        told := array(
+            select s.name from ipam.selector s
+            where s.namespace = $1 and (s.untold or s.name = any(array(
+                select unnest(q.selectors) from ipam.pool q where q.namespace = $1 and q.name = $2))));
+        update ipam.selector s set untold = false where s.namespace = $1 and s.untold;
+        perform from ipam.pool q where q.namespace = $1 and (q.name = $2 or q.selectors && told)
         order by q.id for no key update;
+        update ipam.pool q set untold = false where q.namespace = $1 and q.name = $2 and q.untold;
     end if;
     select * into p from ipam.pool q where q.namespace = pool_namespace and q.name = pool_name for no key update;
-    if tell and p.id is not null and not p.retiring then
-        perform ipam.heed_consent(p);
+    in_service := p.id is not null and not p.retiring;
+    if tell then
+        if in_service then
+            perform ipam.heed_consent(p);
+        end if;
+        -- Who waits aside for a pool that is not what it was asks anew.
+        update ipam.waiting w set pool_name = ipam.queue_beside(w.pool_name)
+        where w.pool_namespace = $1 and (
+            w.pool_name = any(array(select ipam.twins_queue(t) from unnest(told) t))
+            or not in_service and w.pool_name = ipam.twins_queue($2));
     end if;
-    if p.id is not null and not p.retiring and not p.paused then
+    if p.id is not null then
+        return query select * from ipam.serve_mac_edits(p);
+    end if;
+    if in_service and not p.paused then
         if p.strategy <> 'LeastRecentlyUsed' then
             perform ipam.sweep(p.id, 4 * lim);
         end if;
@@ -773,8 +794,9 @@ begin
         uids := array(
             select w.claim_uid from ipam.waiting w
             where w.pool_namespace = $1 and w.pool_name = $2
+                and not exists (select from ipam.lease l where l.claim_uid = w.claim_uid and l.released_at is null)
             order by w.priority desc, w.seq limit lim);
-        if p.id is not null and not p.retiring then
+        if in_service then
             return query select * from ipam.waiting_answers(p, uids);
         else
             return query select * from ipam.not_found(pool_namespace, pool_name, uids);
@@ -784,7 +806,7 @@ begin
             where w.pool_namespace = $1 and w.pool_name = ipam.strangers_queue($2) limit lim));
         for other in
             select q.* from ipam.pool q
-            where q.namespace = $1 and q.name <> $2 and q.selectors <> '{}' and not q.paused
+            where q.namespace = $1 and q.name <> $2 and q.selectors && told and not q.paused
             order by q.priority desc, q.id
         loop
             if exists (select from ipam.waiting w where w.pool_namespace = $1 and w.pool_name = any(other.selectors)) then
@@ -795,8 +817,10 @@ begin
         return query
         select a.* from ipam.selector s cross join lateral ipam.selected_answers(s, array(
             select w.claim_uid from ipam.waiting w
-            where w.pool_namespace = s.namespace and w.pool_name = s.name order by w.priority desc, w.seq limit lim)) a
-        where s.namespace = $1;
+            where w.pool_namespace = s.namespace and w.pool_name = s.name
+                and not exists (select from ipam.lease l where l.claim_uid = w.claim_uid and l.released_at is null)
+            order by w.priority desc, w.seq limit lim)) a
+        where s.namespace = $1 and s.name = any(told);
     end if;
 end $$;
 
@@ -810,8 +834,8 @@ declare
     pools int[];
     queues int[];
     rationed int[];
+    networks int[];
     freed macaddr[];
-    unblocked int[];
     enders uuid[];
 begin
     -- The selectors' and pools' rows, so that an allocation for one of these claims is either before us or sees the
@@ -855,10 +879,11 @@ begin
         where h.pool_id = e.pool_id and h.namespace = e.namespace
         returning h.pool_id)
     select array_agg(distinct pool_id), array_agg(claim_uid), (select array_agg(pool_id) from counted),
-        array_agg(mac) filter (where mac is not null)
-    into pools, enders, rationed, freed from ended;
+        array_agg(network_id) filter (where mac is not null), array_agg(mac) filter (where mac is not null)
+    into pools, enders, rationed, networks, freed from ended;
+    delete from ipam.mac_edit e where e.claim_uid = any(enders);
     if freed is not null then
-        unblocked := ipam.free_macs(freed);
+        return query select * from ipam.free_macs(networks, freed);
     end if;
     update ipam.term t set since = null, expires_at = null where t.claim_uid = any(enders) and t.since is not null;
     if gone then
@@ -869,21 +894,16 @@ begin
     select d.* from ipam.pool q cross join lateral ipam.next_due(q) d where q.id = any(pools);
     if queues is not null then
         return query
-        select null::uuid, 'Due', null::inet[], null::bigint, null::timestamptz, q.namespace, q.name, null::bigint,
-            null::int, null::int, null::inet, null::inet[], jsonb_build_object('seconds', 0)
-        from ipam.pool q cross join lateral (
-            select min(head.count) count from (
-                select w.count from ipam.head_of_queue(q, '{}', 100) w where w.count <= q.size) head
+        select d.* from ipam.pool q cross join lateral (
+            select min(head.count) count from ipam.head_of_queue(q, ipam.full_up(q), null, 100) head
             having min(head.count) is not null) small
+        cross join lateral ipam.due_now(q) d
         where q.id = any(queues) and not q.paused and not q.retiring and small.count <= ipam.available(q, small.count);
     end if;
-    if rationed is not null or unblocked is not null then
+    if rationed is not null then
         return query
-        select null::uuid, 'Due', null::inet[], null::bigint, null::timestamptz, q.namespace, q.name, null::bigint,
-            null::int, null::int, null::inet, null::inet[], jsonb_build_object('seconds', 0)
-        from ipam.pool q
-        where (q.id = any(rationed) and q.quota is not null or q.id = any(unblocked))
-            and not q.paused and not q.retiring and ipam.anyone_waits(q);
+        select d.* from ipam.pool q cross join lateral ipam.due_now(q) d
+        where q.id = any(rationed) and q.quota is not null and not q.paused and not q.retiring and ipam.anyone_waits(q);
     end if;
 end $$;
 
@@ -920,6 +940,10 @@ begin
                 uids[k], 'Forbidden', null, null, null, namespaces[k], names[k], spec_generations[k], null,
                 null, null, null, null)::ipam.answer;
             continue;
+        end if;
+        -- It keeps its addresses whoever has its MAC address by now; it is asked of that next, and waits.
+        if ipam.mac_twins(p, array[uids[k]]) <> '{}' then
+            update ipam.claim_detail d set mac = null where d.claim_uid = uids[k];
         end if;
         select array_agg(a.addr order by a.i) into wanted
         from unnest(claim_of, claim_addrs) with ordinality a(claim, addr, i) where a.claim = k;

@@ -1,8 +1,11 @@
 -- Claims that say what pools are like instead of naming one.
 
-create or replace function ipam.lock_selectors(its_namespace text) returns void language sql as $$
-    select pg_advisory_xact_lock(hashtextextended('ipam.selectors/' || its_namespace, 0))
-$$;
+-- Against others that change what selectors mean, and against claims that ask by one meanwhile. Before pools' rows.
+create or replace function ipam.lock_selectors(its_namespace text) returns void language plpgsql as $$
+begin
+    perform pg_advisory_xact_lock(hashtextextended('ipam.selectors/' || its_namespace, 0));
+    perform from ipam.selector s where s.namespace = its_namespace order by s.name for no key update;
+end $$;
 
 -- Pools that a selector means, best first. One that is tied with another of its priority, or stands behind such two,
 -- is never reached: nobody chooses among equals.
@@ -17,43 +20,53 @@ create or replace function ipam.meant(s ipam.selector)
     order by m.priority desc, m.name
 $$;
 
--- Which pools of a namespace serve which selectors. To be called whenever either changes, below `lock_selectors`.
--- Returns the pools that have others now.
-create or replace function ipam.assign_selectors(its_namespace text) returns int[] language sql as $$
-    with changed as (
-        update ipam.pool p set selectors = f.names from (
-            select q.id,
-                coalesce(array_agg(m.selector order by m.selector) filter (where m.selector is not null), '{}') names
-            from ipam.pool q left join (
-                select m.id, s.name selector from ipam.selector s cross join lateral ipam.meant(s) m
-                where s.namespace = its_namespace and not m.tied) m on m.id = q.id
-            where q.namespace = its_namespace group by q.id) f
-        where p.id = f.id and p.selectors <> f.names
-        returning p.id)
-    select coalesce(array_agg(id), '{}') from changed
-$$;
+-- Which pools of a namespace serve which selectors. To be called whenever either changes, below `lock_selectors`. Whose
+-- meaning is another one now is to be told.
+create or replace function ipam.assign_selectors(its_namespace text) returns void language plpgsql as $$
+begin
+    with known as (
+        update ipam.selector s set meaning = m.pools, untold = s.untold or s.meaning is not null from (
+            select q.name, array(
+                select case when m.tied then '= ' else '' end || m.name from ipam.meant(q) m
+                order by m.priority desc, m.name) pools
+            from ipam.selector q where q.namespace = its_namespace) m
+        where s.namespace = its_namespace and s.name = m.name and s.meaning is distinct from m.pools)
+    update ipam.pool p set selectors = f.names from (
+        select q.id,
+            coalesce(array_agg(m.selector order by m.selector) filter (where m.selector is not null), '{}') names
+        from ipam.pool q left join (
+            select m.id, s.name selector from ipam.selector s cross join lateral ipam.meant(s) m
+            where s.namespace = its_namespace and not m.tied) m on m.id = q.id
+        where q.namespace = its_namespace group by q.id) f
+    where p.id = f.id and p.selectors <> f.names;
+end $$;
 
 create or replace function ipam.forget_selectors(unused interval) returns void language plpgsql as $$
 declare
+    old text[] := array(
+        select distinct s.namespace from ipam.selector s where s.used_at < now() - unused order by 1);
     its_namespace text;
 begin
-    for its_namespace in select distinct s.namespace from ipam.selector s where s.used_at < now() - unused order by 1 loop
+    foreach its_namespace in array old loop
         perform ipam.lock_selectors(its_namespace);
+    end loop;
+    foreach its_namespace in array old loop
         delete from ipam.selector s where s.namespace = its_namespace and s.used_at < now() - unused and not exists (
-            select from ipam.waiting w where w.pool_namespace = s.namespace and w.pool_name = s.name);
+            select from ipam.waiting w
+            where w.pool_namespace = s.namespace and w.pool_name in (s.name, ipam.twins_queue(s.name)));
         perform ipam.assign_selectors(its_namespace);
     end loop;
 end $$;
 
 -- Namespaces and their labels; null: it is gone; `whole`: all there are. Returns the pools that have to be served and told,
--- because somebody is let in or out: namespaces come and go all the time.
+-- because somebody is let in or out; again and again, until they are: namespaces come and go all the time.
 create or replace function ipam.put_tenants(changes jsonb, whole boolean)
     returns table (namespace text, name text) language plpgsql as $$
 declare
     changed bigint;
+    lenders text[];
     its_namespace text;
     p ipam.pool;
-    concerned int[] := '{}';
 begin
     with gone as (
         delete from ipam.tenant t where changes -> t.namespace = 'null' or whole and not changes ? t.namespace
@@ -64,21 +77,28 @@ begin
         on conflict on constraint tenant_pkey do update set labels = excluded.labels where t.labels <> excluded.labels
         returning 1)
     select (select count(*) from gone) + (select count(*) from put) into changed;
-    if changed = 0 then
-        return;
+    if changed > 0 then
+        lenders := array(
+            select distinct q.namespace from ipam.pool q where q.allowed_from = 'Selector' order by 1);
+        foreach its_namespace in array lenders loop
+            perform ipam.lock_selectors(its_namespace);
+        end loop;
+        foreach its_namespace in array lenders loop
+            perform ipam.assign_selectors(its_namespace);
+        end loop;
+        for p in
+            select q.* from ipam.pool q where q.allowed_from = 'Selector' and not q.retiring order by q.id for no key update
+        loop
+            if ipam.heed_consent(p) <> '{}' then
+                update ipam.pool q set untold = true where q.id = p.id;
+            end if;
+        end loop;
     end if;
-    for its_namespace in select distinct q.namespace from ipam.pool q where q.allowed_from = 'Selector' order by 1 loop
-        perform ipam.lock_selectors(its_namespace);
-        concerned := concerned || ipam.assign_selectors(its_namespace);
-    end loop;
-    for p in
-        select q.* from ipam.pool q where q.allowed_from = 'Selector' and not q.retiring order by q.id for no key update
-    loop
-        if ipam.heed_consent(p) <> '{}' then
-            concerned := concerned || p.id;
-        end if;
-    end loop;
-    return query select q.namespace, q.name from ipam.pool q where q.id = any(concerned);
+    return query
+    select q.namespace, q.name from ipam.pool q where q.untold
+    union
+    select distinct on (s.namespace) s.namespace, q.name from ipam.selector s join ipam.pool q on q.namespace = s.namespace
+    where s.untold;
 end $$;
 
 -- How the claims among `uids` that wait by this selector stand.
@@ -89,7 +109,7 @@ declare
     pools jsonb := '[]';
     tied text[];
     most_room bigint;  -- below 0 after a quota was lowered
-    most_stock bigint := -1;
+    most bigint := -1;  -- that a pool has and its quota lets go
     rationed jsonb := '{}';
     paused boolean := true;
     facts jsonb;
@@ -107,7 +127,7 @@ begin
             'name', (p.pool).name, 'size', (p.pool).size::text, 'free', p.stock, 'paused', p.paused);
         continue when p.paused;
         paused := false;
-        most_stock := greatest(most_stock, p.stock);
+        most := greatest(most, least(p.stock, p.room));
         if most_room is null or p.room > most_room then
             most_room := p.room;
             rationed := ipam.quota_facts(p.pool, s.tenant) || jsonb_build_object('pool', (p.pool).name);
@@ -121,7 +141,7 @@ begin
     return query
     select w.claim_uid, case when tied is not null then 'Ambiguous' when pools = '[]' then 'Unmatched'
             when paused then 'Paused' when w.count > most_room then 'OverQuota'
-            when w.count > most_stock then 'Exhausted' else 'Queued' end,
+            when w.count > most then 'Exhausted' else 'Queued' end,
         null::inet[], null::bigint, null::timestamptz, w.namespace, w.name, w.generation, w.place::int,
         null::int, null::inet, null::inet[], facts || jsonb_build_object('count', w.count)
     from ipam.standing(s.namespace, s.name, uids) w;
@@ -191,13 +211,17 @@ begin
         if its_tenant <> its_namespace and (
             select count(*) from ipam.selector q where q.namespace = its_namespace and q.tenant = its_tenant) >= 100 then
             -- Not queued either: the resync asks again.
+            if hostnames is not null then
+                perform ipam.remember_details(
+                    uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs);
+            end if;
+            return query select * from ipam.heed_edits(
+                its_namespace, its_name, uids, spec_generations, hostnames is not null, leases, renewals);
+            return query select * from ipam.answered(uids);
             return query
-            select u.uid, 'Unmatched', null::inet[], null::bigint, null::timestamptz, u.namespace, u.name, u.generation,
-                null::int, null::int, null::inet, null::inet[], '{"crowded": 100}'::jsonb
-            from unnest(uids, spec_generations, namespaces, names) u(uid, generation, namespace, name)
-            where not exists (select from ipam.lease l where l.claim_uid = u.uid and l.released_at is null)
-                and not exists (select from ipam.tombstone t where t.claim_uid = u.uid);
-            return query select * from ipam.held(uids);
+            select uids[i], 'Unmatched', null::inet[], null::bigint, null::timestamptz, namespaces[i], names[i],
+                spec_generations[i], null::int, null::int, null::inet, null::inet[], '{"crowded": 100}'::jsonb
+            from unnest(ipam.unanswered(uids)) i;
             return;
         end if;
         insert into ipam.selector as q (namespace, name, tenant, labels, type, network, family)
@@ -212,7 +236,8 @@ begin
             uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs);
         return query select * from ipam.shared_keys(uids, namespaces, names, sticky_keys);
     end if;
-    perform ipam.heed_edits(its_namespace, its_name, uids, spec_generations, hostnames is not null, leases, renewals);
+    return query select * from ipam.heed_edits(
+        its_namespace, its_name, uids, spec_generations, hostnames is not null, leases, renewals);
     return query select * from ipam.answered(uids);
     keep := ipam.unanswered(uids);
     if keep = '{}' then
@@ -241,7 +266,8 @@ begin
             update ipam.waiting w set pool_name = p.name where w.claim_uid = any(home);
             p.selectors := '{}';  -- for them alone
             return query select * from ipam.serve_selected(p, 1000 + cardinality(home));
-            update ipam.waiting w set pool_name = its_name where w.claim_uid = any(home);
+            update ipam.waiting w set pool_name = case w.pool_name when p.name then its_name else ipam.twins_queue(its_name) end
+            where w.claim_uid = any(home) and w.pool_name in (p.name, ipam.twins_queue(p.name));
         end if;
     end loop;
     for p in

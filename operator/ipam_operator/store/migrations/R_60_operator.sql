@@ -35,11 +35,13 @@ create or replace function ipam.resign(me text) returns void language sql as $$
     update ipam.leader set expires_at = now() where holder = me
 $$;
 
--- Release what nobody claims any more, if `my_epoch` still leads: a deposed leader's late sweep is void.
+-- Release what nobody claims any more, if `my_epoch` still leads: a deposed leader's late sweep is void, and null. Returns
+-- how many addresses that were, and Due rows.
 create or replace function ipam.release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text)
-    returns bigint language plpgsql as $$
+    returns jsonb language plpgsql as $$
 declare
     n bigint;
+    due jsonb;
 begin
     perform from ipam.leader where epoch = my_epoch for share;
     if not found then
@@ -47,8 +49,9 @@ begin
     end if;
     select count(*) into n from ipam.lease l join unnest(uids, generations) u(uid, generation)
         on l.claim_uid = u.uid and l.generation = u.generation where l.released_at is null;
-    perform ipam.release('{}', '{}', uids, generations, array_fill(actor, array[cardinality(uids)]), false);
-    return n;
+    select coalesce(jsonb_agg(jsonb_build_array(r.namespace, r.name, r.info -> 'seconds')), '[]') into due
+    from ipam.release('{}', '{}', uids, generations, array_fill(actor, array[cardinality(uids)]), false) r;
+    return jsonb_build_object('released', n, 'due', due);
 end $$;
 
 create or replace function ipam.confirm(its_what text, seconds float8) returns void language sql as $$
