@@ -38,6 +38,9 @@ class Settings(BaseModel):
     health_port: int = Field(default=8080, ge=0, le=65535, description="0 lets the kernel choose.")
     health_port_file: str = Field(default="", description="Where to write the chosen port; empty: nowhere.")
     pool_timer_seconds: float = Field(default=15.0, gt=0, description="Counters and cool-down of each pool.")
+    queue_position_seconds: float = Field(
+        default=60.0, gt=0, description="How often the first 100 of a queue are told their places, at most."
+    )
     audit_timer_seconds: float = Field(default=300.0, gt=0, description="Conflict audit of each network.")
     resync_seconds: float = Field(
         default=120.0, gt=0, description="Cluster against store; the guarantee behind every lost event."

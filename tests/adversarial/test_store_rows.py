@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 import asyncpg
 import pytest
 
+from ipam_operator.domain.answers import Due
 from ipam_operator.domain.capacity import percent
 from ipam_operator.domain.findings import FindingType
 from ipam_operator.domain.model import Strategy
@@ -296,7 +297,7 @@ async def test_j1_the_same_address_lives_in_two_spaces(database_url: str, elsewh
         epoch = await store.ownership.lead("operator", 60)
         assert epoch is not None
         orphans = [one for one in findings if one.type is FindingType.ORPHAN]
-        assert await store.ownership.release_orphans(epoch, orphans, "resync") == (5, ())
+        assert await store.ownership.release_orphans(epoch, orphans, "resync") == (5, (Due(red.identity.ref, 0.0),))
         await store.release(*ours)
         assert await store.retire(red) == Removed(red.identity)
         assert await store.retire(here) == Removed(here.identity)

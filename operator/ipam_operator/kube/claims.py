@@ -25,6 +25,7 @@ from ipam_operator.kube.events import Events
 from ipam_operator.kube.inbox import Inbox, Item
 from ipam_operator.kube.lanes import Lanes
 from ipam_operator.kube.resources import CHANGED_BY, REQUESTED_BY, Kind
+from ipam_operator.kube.standing import Standing
 from ipam_operator.kube.writer import Writer
 from ipam_operator.net.cidr import Address, parse_address
 from ipam_operator.services.claims import SERVE_LIMIT, Claims
@@ -51,8 +52,18 @@ class _Asked:
 class ClaimReconciler:
     """Answers claims. Owns no truth: everything it remembers can be lost and is found again by resync."""
 
-    def __init__(self, claims: Claims, inbox: Inbox, writer: Writer, events: Events, *, batch_limit: int) -> None:
+    def __init__(  # noqa: PLR0913 - what it asks and whom it tells
+        self,
+        claims: Claims,
+        inbox: Inbox,
+        writer: Writer,
+        events: Events,
+        *,
+        batch_limit: int,
+        standing: Standing,
+    ) -> None:
         self._claims, self._inbox, self._writer, self._events = claims, inbox, writer, events
+        self._standing = standing
         self._batch_limit = batch_limit
         self._pools: Lanes[ObjectRef, _Asked] = Lanes(self._answer, batch_limit)
         self._releases: Lanes[str, Item] = Lanes(self._release, batch_limit)
@@ -72,6 +83,7 @@ class ClaimReconciler:
 
     def see(self, item: Item, *, force: bool = False) -> None:
         """Take note of a claim; with `force` also of one that looks answered."""
+        self._standing.see(item)
         self._inbox.put(item, force=force)
 
     async def keep(self, items: Iterable[Item]) -> None:
@@ -88,6 +100,11 @@ class ClaimReconciler:
         if tell:
             self._tell.add(pool)
         self._pools.put(pool)
+
+    def tell_places(self, pool: ObjectRef) -> None:
+        """Tell the first who wait for this pool their places in the queue, when that is due."""
+        if self._standing.due(pool):
+            self._pools.put(pool)
 
     async def tell(self, outcome: ClaimOutcome) -> None:
         """Write an answer that no event asked for, unless the claim has moved on; wait a while until it is written."""
@@ -185,6 +202,7 @@ class ClaimReconciler:
     async def _serve(self, pool: ObjectRef) -> None:
         tell = pool in self._tell
         self._tell.discard(pool)
+        began = time.monotonic()
         for delay in _STORE_DELAYS:
             try:
                 served = await self._claims.serve(pool, tell=tell)
@@ -197,12 +215,34 @@ class ClaimReconciler:
                 _log.exception("the queue of %s cannot be served", pool)
                 return
         for outcome in served.outcomes:
-            self._write_served(outcome)
+            if not (isinstance(outcome, Refused) and self._standing.overtaken(outcome, began)):
+                self._write_served(outcome)
+        if self._standing.take(pool):
+            await self._write_places(pool)
         if len(served.outcomes) >= SERVE_LIMIT and not tell:
             self.serve(pool)
         # A pool that says "now" and yet served nobody would spin: let its next address settle first.
         pause = 0.0 if served.outcomes else _SETTLE_SECONDS
         self.alarm(Due(due.pool, max(due.seconds, pause)) for due in served.due)
+
+    async def _write_places(self, pool: ObjectRef) -> None:
+        began = time.monotonic()
+        try:
+            served = await self._claims.first_in_line(pool)
+        except (StoreUnavailableError, StoreFaultError) as error:
+            _log.warning("those who wait for %s are told their places later: %s", pool, error)
+            return
+        for outcome in served.outcomes:
+            if not isinstance(outcome, Refused) or self._inbox.beyond(outcome.subject):
+                continue
+            if self._standing.overtaken(outcome, began):
+                continue
+            shown = self._standing.news(outcome)
+            if shown is not None:
+                self._write_served(outcome, self._place_written(outcome), previous=shown)
+
+    def _place_written(self, outcome: Refused) -> Callable[[Reply], None]:
+        return lambda reply: self._standing.written(outcome, done=reply.done)
 
     def _tell_away(self, asked: Sequence[_Asked]) -> None:
         now = datetime.now(UTC)
@@ -214,7 +254,7 @@ class ClaimReconciler:
                     self._writer.status(item.target, document, _nothing)
 
     def _write(self, item: Item, outcome: ClaimOutcome) -> None:
-        _count(outcome)
+        self._count(outcome)
         previous = item.status.get("conditions") or ()
         document = status.for_claim(outcome, now=datetime.now(UTC), previous=previous)
         if document is None:
@@ -235,14 +275,16 @@ class ClaimReconciler:
 
         self._writer.status(item.target, document, written)
 
-    def _write_served(self, outcome: ClaimOutcome, done: Callable[[Reply], None] = _nothing) -> bool:
+    def _write_served(
+        self, outcome: ClaimOutcome, done: Callable[[Reply], None] = _nothing, previous: status.Conditions = ()
+    ) -> bool:
         """For a claim that only the store remembers; whether there is something to write."""
         if isinstance(outcome, Vanished):
             return False
-        _count(outcome)
+        self._count(outcome)
         identity = outcome.claim if isinstance(outcome, Granted) else outcome.subject
         target = Target(Kind.CLAIM, identity.ref, identity.uid)
-        document = status.for_claim(outcome, now=datetime.now(UTC))
+        document = status.for_claim(outcome, now=datetime.now(UTC), previous=previous)
         if document is None:
             return False
         self._writer.status(target, document, done)
@@ -279,6 +321,12 @@ class ClaimReconciler:
         # A refused patch on an object that is still there means that others changed its finalizers:
         # the event of that change brings it back.
         return lambda reply: self._inbox.done(item.uid, let_go=reply.done)
+
+    def _count(self, outcome: ClaimOutcome) -> None:
+        if isinstance(outcome, Granted):
+            self._standing.granted(outcome)
+        result = outcome.reason.value if isinstance(outcome, Refused) else type(outcome).__name__
+        telemetry.allocations.labels(result).inc()
 
 
 def _claim_of(outcome: ClaimOutcome) -> UUID:
@@ -330,8 +378,3 @@ def _keep_grant(item: Item, document: dict[str, Any], reason: Reason) -> dict[st
 def _place(asked: _Asked) -> tuple[int, str]:
     detail = asked.request.detail
     return -(detail.priority if detail else 0), str(asked.item.meta.get("creationTimestamp", ""))
-
-
-def _count(outcome: ClaimOutcome) -> None:
-    result = outcome.reason.value if isinstance(outcome, Refused) else type(outcome).__name__
-    telemetry.allocations.labels(result).inc()

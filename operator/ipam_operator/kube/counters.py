@@ -1,7 +1,6 @@
 """Timer of pools: sweep what has cooled, wake who waits, write counters (coalesced, and only when they differ)."""
 
 import logging
-from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -10,6 +9,7 @@ from ipam_operator.domain.capacity import PoolCount
 from ipam_operator.domain.model import ObjectRef
 from ipam_operator.errors import StoreFaultError, StoreUnavailableError
 from ipam_operator.kube import status
+from ipam_operator.kube.claims import ClaimReconciler
 from ipam_operator.kube.due import Due
 from ipam_operator.kube.parents import ParentReconciler
 from ipam_operator.kube.status import Json
@@ -26,9 +26,9 @@ class CounterTimer:
         counters: Counters,
         pools: ParentReconciler,
         networks: ParentReconciler,
-        serve: Callable[[ObjectRef], None],
+        claims: ClaimReconciler,
     ) -> None:
-        self._counters, self._pools, self._networks, self._serve = counters, pools, networks, serve
+        self._counters, self._pools, self._networks, self._claims = counters, pools, networks, claims
         self.due = Due(gather_seconds=0.2)
 
     async def run(self) -> None:
@@ -61,8 +61,10 @@ class CounterTimer:
         for state, number in (("free", count.free), ("allocated", count.allocated), ("cooling", count.cooling)):
             telemetry.pool_addresses.labels(*labels, state).set(number)
         self._pools.patch_status(count.uid, status.pool_counters(count), self._consent(count))
-        if count.waiting and count.free:
-            self._serve(count.ref)
+        if count.waiting:
+            self._claims.tell_places(count.ref)
+            if count.free:
+                self._claims.serve(count.ref)
 
     def _consent(self, count: PoolCount) -> list[Json]:
         known = self._pools.known.get(count.uid)

@@ -30,6 +30,7 @@ from ipam_operator.kube.neighbours import connect
 from ipam_operator.kube.parents import ParentReconciler
 from ipam_operator.kube.resources import Kind
 from ipam_operator.kube.resync import ResyncLoop
+from ipam_operator.kube.standing import Standing
 from ipam_operator.kube.tenants import Tenants
 from ipam_operator.kube.writer import Writer
 
@@ -44,7 +45,12 @@ class Operator:
         self._events = Events(api)
         self._writer = Writer(api, settings.api_connections)
         self._claims = ClaimReconciler(
-            app.claims, Inbox(Kind.CLAIM), self._writer, self._events, batch_limit=settings.batch_limit
+            app.claims,
+            Inbox(Kind.CLAIM),
+            self._writer,
+            self._events,
+            batch_limit=settings.batch_limit,
+            standing=Standing(settings.queue_position_seconds),
         )
         self._networks = ParentReconciler(
             Inbox(Kind.NETWORK), self._writer, self._events, apply=_apply_network(app), retire=app.networks.retire
@@ -52,7 +58,7 @@ class Operator:
         self._pools = ParentReconciler(
             Inbox(Kind.POOL), self._writer, self._events, apply=_apply_pool(app), retire=app.pools.retire
         )
-        self._counters = CounterTimer(app.counters, self._pools, self._networks, self._claims.serve)
+        self._counters = CounterTimer(app.counters, self._pools, self._networks, self._claims)
         self._audits = AuditTimer(api, app.audit, self._events, self._networks, self._pools)
         self._tenants = Tenants(api, app.parents, self._claims.serve)
         parents = {Kind.NETWORK: self._networks, Kind.POOL: self._pools}

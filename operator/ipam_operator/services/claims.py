@@ -22,6 +22,9 @@ R = TypeVar("R")
 SERVE_LIMIT = 1000
 """Waiting claims bound by one statement, so that it holds its pool for tens of milliseconds at most."""
 
+PLACES_LIMIT = 100
+"""Claims of a queue that are kept informed of their place: further back it means little, and changes all the time."""
+
 EXPIRY_LIMIT = 100
 """Leases ended by one statement, so that claims of their pools wait for milliseconds at most."""
 
@@ -60,6 +63,14 @@ class Claims:
             StoreUnavailableError: ask again later, it is safe.
         """
         return _served(await self._leases.serve(pool, SERVE_LIMIT, tell=tell), pool, {})
+
+    async def first_in_line(self, pool: ObjectRef) -> Served:
+        """How the first `PLACES_LIMIT` claims of each queue stand that the pool serves.
+
+        Raises:
+            StoreUnavailableError: ask again later, it is safe.
+        """
+        return _served(await self._leases.first_in_line(pool, PLACES_LIMIT), pool, {})
 
     async def release(self, ended: Sequence[tuple[Release, ObjectRef]]) -> tuple[list[UUID], tuple[Due, ...]]:
         """End claims, each with the pool that it asked.

@@ -49,6 +49,10 @@ class Leases:
         """
         return _read(await self._database.rows("serve", pool.namespace, pool.name, limit, tell))
 
+    async def first_in_line(self, pool: ObjectRef, limit: int) -> Answers:
+        """How the first `limit` claims of each queue stand that the pool serves."""
+        return _read(await self._database.rows("first_in_line", pool.namespace, pool.name, limit))
+
     async def release(self, pools: Iterable[ObjectRef], releases: Sequence[Release]) -> tuple[Due, ...]:
         """End claims, all of them for the same `deleted`; `pools` are those that they may be in the queue of."""
         pools = sorted(set(pools))

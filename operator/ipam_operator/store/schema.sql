@@ -411,6 +411,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 90180a265982c31287d107665700bd11
 -- function expired(uids uuid[]) 
 --     returns SETOF answer language sql stable body 2382e292609194a954a934167986c9cc
+-- function first_in_line(pool_namespace text, pool_name text, lim integer) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body fdcf38fc945df994084d7f19d2dfd7d5
 -- function forbidden(uids uuid[]) 
 --     returns SETOF answer language sql stable body 17d470cd3bab1642fefe76d837e4295b
 -- function forget_selectors(unused interval) 

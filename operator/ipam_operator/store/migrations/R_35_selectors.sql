@@ -162,6 +162,29 @@ begin
     end loop;
 end $$;
 
+-- How the first `lim` of each queue stand that the pool serves.
+create or replace function ipam.first_in_line(pool_namespace text, pool_name text, lim int) returns setof ipam.answer
+    language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+declare
+    p ipam.pool;
+    s ipam.selector;
+begin
+    select * into p from ipam.pool q where q.namespace = pool_namespace and q.name = pool_name and not q.retiring;
+    if not found then
+        return;
+    end if;
+    return query select * from ipam.waiting_answers(p, array(
+        select w.claim_uid from ipam.waiting w
+        where w.pool_namespace = p.namespace and w.pool_name = p.name and w.wanted is null
+        order by w.priority desc, w.seq limit lim));
+    for s in select q.* from ipam.selector q where q.namespace = p.namespace and q.name = any(p.selectors) loop
+        return query select * from ipam.selected_answers(s, array(
+            select w.claim_uid from ipam.waiting w
+            where w.pool_namespace = s.namespace and w.pool_name = s.name and w.wanted is null
+            order by w.priority desc, w.seq limit lim));
+    end loop;
+end $$;
+
 -- Whether the first address that an identity had last in this pool is to be had again.
 create or replace function ipam.may_return(p ipam.pool, its_namespace text, its_key text) returns boolean
     language plpgsql stable as $$

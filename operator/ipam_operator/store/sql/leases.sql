@@ -7,6 +7,9 @@ select * from ipam.allocate(
 -- name: serve
 select * from ipam.serve($1::text, $2::text, $3::int, $4::boolean);
 
+-- name: first_in_line
+select * from ipam.first_in_line($1::text, $2::text, $3::int);
+
 -- name: release
 select * from ipam.release($1::text[], $2::text[], $3::uuid[], $4::bigint[], $5::text[], $6::boolean);
 

@@ -1,0 +1,81 @@
+"""What waiting claims show of their place in the queue, so that it is written again only when it has changed."""
+
+import time
+from collections import OrderedDict
+from typing import Final
+from uuid import UUID
+
+from ipam_operator.domain.model import ObjectRef
+from ipam_operator.domain.outcome import Granted, Refused
+from ipam_operator.kube.inbox import Item
+from ipam_operator.kube.status import Conditions
+from ipam_operator.services.claims import PLACES_LIMIT
+
+_GRANTS: Final = 10_000
+"""Grants that are remembered: more than are written while one statement runs."""
+
+
+class Standing:
+    """Filled by what the cluster shows: a lost entry costs one write."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._shown: dict[UUID, tuple[int, Conditions]] = {}
+        self._looked: dict[ObjectRef, float] = {}
+        self._due: set[ObjectRef] = set()
+        self._granted: OrderedDict[UUID, float] = OrderedDict()
+
+    def see(self, item: Item) -> None:
+        """Take note of a claim."""
+        place = None if item.dying or item.gone else item.status.get("queuePosition")
+        if place is None or place > PLACES_LIMIT:
+            self._shown.pop(item.uid, None)
+        else:
+            self._shown[item.uid] = place, item.status.get("conditions") or ()
+
+    def due(self, pool: ObjectRef) -> bool:
+        """Whether it is time to look at the pool's queues again; if so, until `take`."""
+        now = time.monotonic()
+        if now - self._looked.get(pool, -self._seconds) < self._seconds:
+            return False
+        self._looked[pool] = now
+        self._due.add(pool)
+        return True
+
+    def take(self, pool: ObjectRef) -> bool:
+        """Whether the pool is due, once."""
+        if pool not in self._due:
+            return False
+        self._due.discard(pool)
+        return True
+
+    def news(self, outcome: Refused) -> Conditions | None:
+        """The conditions that the claim shows, () when unknown; None when it shows this very place, or soon will.
+
+        To be written, then: see `written`.
+        """
+        uid, place = outcome.subject.uid, outcome.queue_position
+        before, conditions = self._shown.get(uid, (None, ()))
+        if place is None or place == before:
+            return None
+        self._shown[uid] = place, conditions
+        return conditions
+
+    def written(self, outcome: Refused, *, done: bool) -> None:
+        """What was written is shown, or not, and then is written again."""
+        if not done:
+            self._shown.pop(outcome.subject.uid, None)
+
+    def granted(self, outcome: Granted) -> None:
+        """From now on the claim holds."""
+        self._granted[outcome.claim.uid] = time.monotonic()
+        self._granted.move_to_end(outcome.claim.uid)
+        if len(self._granted) > _GRANTS:
+            self._granted.popitem(last=False)
+
+    def overtaken(self, outcome: Refused, began: float) -> bool:
+        """Whether the claim was granted after a statement began (`time.monotonic()`) that says that it waits.
+
+        The claims of a selector are served from several pools at a time, and answers cross.
+        """
+        return self._granted.get(outcome.subject.uid, began - 1) >= began
