@@ -56,13 +56,14 @@ async def opened(settings: Settings) -> AsyncIterator[App]:
         audit = Audit(timers)
         parents = Parents(hot)
         brake = Brake(settings.release_brake_count, settings.release_brake_percent)
+        retention = timedelta(days=settings.retention_days)
         yield App(
-            claims=Claims(Leases(hot)),
+            claims=Claims(Leases(hot, retention=retention)),
             networks=Networks(parents),
             pools=Pools(parents),
             parents=parents,
             counters=Counters(timers),
             audit=ConflictAudit(audit),
-            resync=Resync(audit, ownership, brake, timedelta(days=settings.memory_days)),
+            resync=Resync(audit, ownership, brake, remember=timedelta(days=settings.memory_days), retain=retention),
             ownership=ownership,
         )

@@ -54,6 +54,11 @@ class Settings(BaseModel):
     memory_days: float = Field(
         default=30.0, ge=0, description="So long a claim that comes again may find the address that it had."
     )
+    retention_days: float = Field(
+        default=30.0,
+        ge=0,
+        description="So long addresses are kept for a deleted claim of reclaimPolicy Retain; 0: not.",
+    )
     leader_seconds: float = Field(
         default=10.0,
         gt=0.5,

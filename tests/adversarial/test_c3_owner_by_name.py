@@ -40,7 +40,9 @@ async def test_c3_only_the_abandoned_namesake_is_reclaimed(database_url: str) ->
         await store.allocate(of, [waiter, other])
         epoch = await store.ownership.lead("operator", 60)
         assert epoch is not None
-        resync = Resync(store.audit, store.ownership, Brake(50, 10), remember=timedelta(days=30))
+        resync = Resync(
+            store.audit, store.ownership, Brake(50, 10), remember=timedelta(days=30), retain=timedelta(days=30)
+        )
         shown = {namesake.identity.uid: "10.0.0.2", waiter.identity.uid: "", other.identity.uid: ""}
         first, _ = await resync.run_once(shown, {}, settled_seconds=0, epoch=epoch)
         assert first.release == ()

@@ -59,6 +59,7 @@ FULL_CLAIM = {
     "description": "d",
     "assignedTo": "a",
     "stickyKey": "web/1",
+    "reclaimPolicy": "Retain",
     "priority": 7,
     "lease": "36h",
     "renewedAt": "2026-01-31T12:00:00Z",
@@ -110,7 +111,9 @@ def test_pool_at_least() -> None:
 
 def test_claim_in_full() -> None:
     """A claim carries its wish, its details and its actor."""
-    detail = ClaimDetail(hostname="web-1", assigned_to="a", description="d", sticky_key="web/1", priority=7)
+    detail = ClaimDetail(
+        hostname="web-1", assigned_to="a", description="d", sticky_key="web/1", priority=7, retain=True
+    )
     term = Term(timedelta(hours=36), datetime(2026, 1, 31, 12, tzinfo=UTC))
     expected = ClaimRequest(ME, ObjectRef("tenant", "pool"), 1, ip_address("10.0.0.5"), detail, "alice", term)
     assert expected == v1alpha1.claim_request(ME, FULL_CLAIM, actor="alice")

@@ -14,7 +14,7 @@ WIPE = """
     alter table ipam.history disable trigger history_append_only;
     truncate ipam.lease, ipam.waiting, ipam.tombstone, ipam.pool_range, ipam.free_range, ipam.part, ipam.pool,
         ipam.mac_edit, ipam.network, ipam.history, ipam.memory, ipam.term, ipam.held_by, ipam.selector,
-        ipam.claim_detail, ipam.tenant;
+        ipam.claim_detail, ipam.tenant, ipam.retention;
     alter table ipam.history enable trigger history_append_only;
 """
 """A new database for each example would take longer than the example."""

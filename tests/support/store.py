@@ -119,11 +119,12 @@ def claim(
     key: str = "",
     priority: int = 0,
     mac: str = "",
+    retain: bool = False,
     term: Term | None = None,
 ) -> ClaimRequest:
     """An IPClaim as asked for; `key` is its sticky key; of the pool's namespace, or of the selector's tenant."""
-    if key or priority or mac:
-        detail = replace(detail or ClaimDetail(), sticky_key=key, priority=priority, mac=mac)
+    if key or priority or mac or retain:
+        detail = replace(detail or ClaimDetail(), sticky_key=key, priority=priority, mac=mac, retain=retain)
     selector = of if isinstance(of, Selector) else None
     place, own = (of.place, of.tenant) if isinstance(of, Selector) else (of.identity.ref, of.identity.ref.namespace)
     who = identity(name, namespace=namespace or own, uid=uid)
@@ -366,6 +367,8 @@ class Store:
             key = row["pool_id"], row["addr"]
             if row["action"] == b"C":
                 assert live[key] == row["claim_uid"]
+            elif row["action"] in {b"F", b"K"}:
+                assert key not in live, "kept for whoever comes again, while it is held"
             elif row["action"] == b"A":
                 assert key not in live, "granted while held"
                 live[key] = row["claim_uid"]

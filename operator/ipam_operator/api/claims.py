@@ -1,6 +1,6 @@
 """IPClaim: a request for addresses. Lean, because every claim pays for its schema on every write."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -129,6 +129,14 @@ class IPClaimSpec(Document):
             " the addresses that the last one of this key had, if they are still free. Absent: the claim's name."
         ),
     )
+    reclaim_policy: Literal["Delete", "Retain"] | None = Field(
+        default=None,
+        description=(
+            "What becomes of the addresses when the claim is deleted. Delete, also when absent: others may have them"
+            " when they have cooled. Retain: for 30 days, or as the operator is set, only a claim of this stickyKey,"
+            " macAddress or name in this namespace gets them."
+        ),
+    )
     priority: Annotated[int, Field(ge=0, le=100)] | None = Field(
         default=None,
         description="In the queue of a full pool, 0 to 100, higher first; absent: 0. Among equals who came first.",
@@ -171,6 +179,7 @@ class IPClaimSpec(Document):
             self.description or "",
             self.sticky_key or "",
             self.priority or 0,
+            self.reclaim_policy == "Retain",
             self.mac_address or "",
         )
         if detail == ClaimDetail() and identity.generation == 1:

@@ -93,6 +93,9 @@ class PoolCapacity(Document):
     usable: Count | None = Field(default=None, description="Addresses in status.effectiveRanges.")
     allocated: Count | None = Field(default=None, description="Held by claims now.")
     cooling: Count | None = Field(default=None, description="Released, and not yet free again (spec.coolDown).")
+    retained: Count | None = Field(
+        default=None, description="Of those cooling: kept for deleted claims of reclaimPolicy Retain."
+    )
     free: Count | None = Field(default=None, description="What the next claims can get.")
 
 

@@ -1,21 +1,26 @@
-"""`ipam-operator`: run, migrate, confirm. Parse, call, print."""
+"""`ipam-operator`: run, migrate, confirm, retained, release-retained. Parse, call, print."""
 
 import argparse
 import asyncio
+import getpass
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import uvloop
 
 from ipam_operator import __version__
 from ipam_operator.app import opened
 from ipam_operator.config import Settings, load
+from ipam_operator.domain.model import ObjectRef
 from ipam_operator.errors import IpamError, SettingsError, StoreUnavailableError
 from ipam_operator.kube import operator
 from ipam_operator.kube.backoff import CappedBackoff
+from ipam_operator.net.cidr import Address, parse_address
 from ipam_operator.store import migrate
 
+Work = Callable[[Settings, argparse.Namespace], Coroutine[Any, Any, int | None]]
 _log = logging.getLogger("ipam_operator")
 
 
@@ -32,14 +37,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     # Kopf tells of every event that it has handed over; our own answers are what matters.
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
-    work = {"run": _run, "migrate": _migrate, "confirm": _confirm}[options.command]
+    work: Work = {
+        "run": _run,
+        "migrate": _migrate,
+        "confirm": _confirm,
+        "retained": _retained,
+        "release-retained": _release_retained,
+    }[options.command]
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(work(settings, options))
+            return runner.run(work(settings, options)) or 0
     except IpamError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,7 +61,26 @@ def _parser() -> argparse.ArgumentParser:
     confirm = commands.add_parser("confirm", help="let through what a brake has stopped")
     confirm.add_argument("what", choices=["release"], help="release: leases whose IPClaims are gone")
     confirm.add_argument("--minutes", type=float, default=10.0, help="how long the consent holds (default: 10)")
+    retained = commands.add_parser("retained", help="list the addresses that are kept for deleted claims")
+    retained.add_argument("--namespace", help="of the claims; absent: all")
+    freed = commands.add_parser("release-retained", help="let an address go that is kept for a deleted claim")
+    freed.add_argument("pool", type=_pool, metavar="NAMESPACE/POOL")
+    freed.add_argument("address", type=_address, help="as `retained` lists it")
     return parser
+
+
+def _address(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _pool(text: str) -> ObjectRef:
+    namespace, found, name = text.partition("/")
+    if not (namespace and found and name):
+        raise argparse.ArgumentTypeError(f"{text!r} must be NAMESPACE/POOL, such as team-a/office-hosts")
+    return ObjectRef(namespace, name)
 
 
 async def _run(settings: Settings, _options: argparse.Namespace) -> None:
@@ -74,3 +103,28 @@ async def _confirm(settings: Settings, options: argparse.Namespace) -> None:
     async with opened(settings) as app:
         await app.ownership.confirm(options.what, options.minutes * 60)
     print(f"confirmed {options.what} for {options.minutes:g} minutes")
+
+
+async def _retained(settings: Settings, options: argparse.Namespace) -> None:
+    async with opened(settings) as app:
+        kept = await app.claims.retained(options.namespace)
+    lines = [("NAMESPACE", "KEY", "CLAIM", "POOL", "ADDRESS", "UNTIL")]
+    lines += [
+        (one.namespace, one.key, one.claim, str(one.pool), str(one.address), f"{one.until:%Y-%m-%dT%H:%M:%SZ}")
+        for one in kept
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("   ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
+
+
+async def _release_retained(settings: Settings, options: argparse.Namespace) -> int:
+    async with opened(settings) as app:
+        owner = await app.claims.end_retention(
+            options.pool, options.address, actor=f"ipam-operator:{getpass.getuser()}"
+        )
+    if owner is None:
+        print(f"{options.address} of pool {options.pool} is not kept; see: kubectl-ipam retained", file=sys.stderr)
+        return 1
+    print(f"{options.address} is not kept for {owner.name} of namespace {owner.namespace} any more")
+    return 0

@@ -254,7 +254,9 @@ def _conflict(facts: Mapping[str, Any]) -> str:
             f"the store has lost this claim's lease and cannot restore it: {wanted} is not free in the pool; "
             "the address is not changed silently: delete the other holder, or delete and re-create this claim"
         )
-    if facts.get("cooling") is not None:
+    if facts.get("retained"):
+        taken = f"{wanted} is kept for a claim that is gone and may come again (spec.reclaimPolicy)"
+    elif facts.get("cooling") is not None:
         seconds = max(0, round(float(facts["cooling"])))
         taken = f"{wanted} was released and cools for another {seconds}s"
     elif facts.get("holder") is not None:

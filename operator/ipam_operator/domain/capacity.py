@@ -33,6 +33,8 @@ class PoolCount:
     largest: tuple[Range, ...]
     """The largest free ranges."""
     ranges: tuple[str, ...]
+    retained: int = 0
+    """Of those that cool: kept for claims that are gone."""
     unlent: Mapping[str, int] = field(default_factory=dict)
     """Addresses held by claims of other namespaces without consent; those namespaces that hold most."""
 

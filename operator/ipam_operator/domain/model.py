@@ -139,6 +139,8 @@ class ClaimDetail:
     """Instead of the name, what tells that a later claim of the namespace is this one come again."""
     priority: int = 0
     """In the queue, higher first."""
+    retain: bool = False
+    """Its addresses are kept for this identity a while when the claim is gone."""
     mac: str = ""
     """Of the interface, in lower case with colons: of one live claim in a network."""
 
@@ -190,3 +192,19 @@ class Release:
     actor: str = "unknown"
     deleted: bool = True
     """The object is gone for good: the store refuses to serve this UID again."""
+    retain: bool | None = None
+    """What its last spec says (`ClaimDetail.retain`); None: as it was when the claim was last answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """An address that is kept for an identity whose claim is gone."""
+
+    namespace: str
+    key: str
+    """What a claim is known by when it comes again: its sticky key, MAC address or name."""
+    claim: str
+    """Name of the claim that had it."""
+    pool: ObjectRef
+    address: Address
+    until: datetime

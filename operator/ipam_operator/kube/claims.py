@@ -298,7 +298,7 @@ class ClaimReconciler:
 
     async def _release(self, _lane: str, items: list[Item]) -> None:
         # Nobody tells who deleted: never a guess.
-        ended = [(Release(item.uid, None, "unknown"), places.asked(item)) for item in items]
+        ended = [(Release(item.uid, retain=_retain(item)), places.asked(item)) for item in items]
         for delay in _STORE_DELAYS:
             try:
                 done, dues = await self._claims.release(ended)
@@ -355,6 +355,10 @@ def _actor(item: Item) -> str:
     """Who asked, as admission stamped it."""
     annotations = item.meta.get("annotations") or {}
     return str(annotations.get(CHANGED_BY) or annotations.get(REQUESTED_BY) or "unknown")
+
+
+def _retain(item: Item) -> bool:
+    return item.spec.get("reclaimPolicy") == "Retain"
 
 
 def _keep_grant(item: Item, document: dict[str, Any], reason: Reason) -> dict[str, Any]:

@@ -178,6 +178,7 @@ def pool_counters(count: PoolCount) -> Json:
             "usable": str(count.size),
             "allocated": str(count.allocated),
             "cooling": str(count.cooling),
+            "retained": str(count.retained),
             "free": str(count.free),
         },
         "utilizationPercent": percent(count.allocated, count.size),

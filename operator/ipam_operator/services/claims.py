@@ -8,7 +8,7 @@ from uuid import UUID
 
 from ipam_operator.domain import answers
 from ipam_operator.domain.answers import Answer, Due, Served
-from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Promise, Release
+from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Promise, Release, Retained
 from ipam_operator.domain.outcome import ClaimOutcome
 from ipam_operator.errors import StoreFaultError
 from ipam_operator.net.cidr import Address
@@ -27,6 +27,9 @@ PLACES_LIMIT = 100
 
 EXPIRY_LIMIT = 100
 """Leases ended by one statement, so that claims of their pools wait for milliseconds at most."""
+
+RETAINED_LIMIT = 10_000
+"""Kept addresses in one list: more than people read."""
 
 KEEP_LIMIT = 1000
 """Terms put back by one statement: after a restore they may be all that there are, and their pools are locked."""
@@ -90,6 +93,14 @@ class Claims:
 
         done = await _tolerant(end, ended)
         return [uid for uids, _ in done for uid in uids], tuple(one for _, due in done for one in due)
+
+    async def retained(self, namespace: str | None = None) -> list[Retained]:
+        """The first `RETAINED_LIMIT` addresses that are kept for claims (of the namespace) that are gone."""
+        return await self._leases.retained(namespace, RETAINED_LIMIT)
+
+    async def end_retention(self, pool: ObjectRef, address: Address, *, actor: str) -> ObjectRef | None:
+        """Let a kept address go; whose it was, as namespace and key. None: it is not kept."""
+        return await self._leases.end_retention(pool, address, actor)
 
     async def expire(self, run: str) -> Served | None:
         """End leases that are over, at most `EXPIRY_LIMIT` of them: their claims' answers, and what comes free.

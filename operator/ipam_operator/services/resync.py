@@ -18,8 +18,11 @@ _log = logging.getLogger(__name__)
 class Resync:
     """Remembers only the suspects of its last run."""
 
-    def __init__(self, audit: Audit, ownership: Ownership, brake: Brake, remember: timedelta) -> None:
-        self._audit, self._ownership, self._brake, self._remember = audit, ownership, brake, remember
+    def __init__(
+        self, audit: Audit, ownership: Ownership, brake: Brake, *, remember: timedelta, retain: timedelta
+    ) -> None:
+        self._audit, self._ownership, self._brake = audit, ownership, brake
+        self._remember, self._retain = remember, retain
         self._suspects: frozenset[Finding] = frozenset()
 
     async def run(self) -> str:
@@ -54,7 +57,7 @@ class Resync:
                 live,
             )
         if plan.release:
-            done = await self._ownership.release_orphans(epoch, plan.release, ACTOR)
+            done = await self._ownership.release_orphans(epoch, plan.release, ACTOR, self._retain)
             released, due = (0, ()) if done is None else done
             _log.warning("released %d addresses that nobody claims", released)
         await self._ownership.tidy(self._remember)

@@ -39,6 +39,7 @@ class Counters:
                     Range(lo, hi) for lo, hi in zip(row["largest_lo"] or (), row["largest_hi"] or (), strict=True)
                 ),
                 ranges=tuple(row["ranges"]),
+                retained=row["retained"],
                 unlent=json.loads(row["unlent"] or "{}"),
             )
             for row in await self._database.rows("pool_counters", list(uids))

@@ -4,14 +4,18 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import chain
 from typing import Any
 
 from ipam_operator.domain.answers import Answer, AnswerKind, Due
-from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Promise, Release, Term
+from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Promise, Release, Retained, Term
 from ipam_operator.domain.outcome import Block
 from ipam_operator.net.cidr import Address
 from ipam_operator.store.database import Database, Row
+
+RETENTION = timedelta(days=30)
+"""So long the addresses of a claim are kept that wants them retained, unless the settings say otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +29,8 @@ class Answers:
 class Leases:
     """The ledger as the services see it."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, *, retention: timedelta = RETENTION) -> None:
+        self._database, self._retention = database, retention
 
     async def allocate(self, pool: ObjectRef, claims: Sequence[ClaimRequest]) -> Answers:
         """Answer claims of one pool, or of one selector, which have distinct UIDs; idempotent by UID.
@@ -64,8 +68,29 @@ class Leases:
             [release.lease_generation for release in releases],
             [release.actor for release in releases],
             all(release.deleted for release in releases),
+            self._retention or None,
+            [release.retain for release in releases],
         )
         return _read(rows).due
+
+    async def retained(self, namespace: str | None, limit: int) -> list[Retained]:
+        """At most `limit` addresses that are kept for claims of the namespace, or of all."""
+        return [
+            Retained(
+                row["namespace"],
+                row["key"],
+                row["name"],
+                ObjectRef(row["pool_namespace"], row["pool"]),
+                row["addr"],
+                row["until"],
+            )
+            for row in await self._database.rows("retained", namespace, limit)
+        ]
+
+    async def end_retention(self, pool: ObjectRef, address: Address, actor: str) -> ObjectRef | None:
+        """Let a kept address go; whose it was, as namespace and key. None: it is not kept."""
+        rows = await self._database.rows("end_retention", pool.namespace, pool.name, address, actor)
+        return ObjectRef(rows[0]["namespace"], rows[0]["key"]) if rows else None
 
     async def expire(self, limit: int, actor: str, run: str) -> Answers | None:
         """End at most `limit` claims' terms that are over, the longest due first.
@@ -120,6 +145,7 @@ def _asked(claims: Sequence[ClaimRequest]) -> tuple[Any, ...]:
         *_terms(claims),
         [detail and detail.priority for detail in details] if some else None,
         [(detail and detail.mac) or None for detail in details] if any(d and d.mac for d in details) else None,
+        [detail and detail.retain for detail in details] if some else None,
     )
 
 

@@ -47,14 +47,16 @@ class Ownership:
         await self._database.rows("resign", holder)
 
     async def release_orphans(
-        self, epoch: int, orphans: Sequence[Finding], actor: str
+        self, epoch: int, orphans: Sequence[Finding], actor: str, retention: timedelta | None = None
     ) -> tuple[int, tuple[Due, ...]] | None:
         """Release leases by claim and generation; None, and nothing done, when `epoch` does not lead any more.
 
+        `retention`: how long addresses are kept of claims that wanted it; None: not at all.
         Returns how many addresses that were, and when pools with waiting claims have some of them.
         """
         uids = [one.claim_uid for one in orphans]
-        said = await self._database.value("release_orphans", epoch, uids, [o.generation for o in orphans], actor)
+        generations = [one.generation for one in orphans]
+        said = await self._database.value("release_orphans", epoch, uids, generations, actor, retention or None)
         if said is None:
             return None
         done = json.loads(said)

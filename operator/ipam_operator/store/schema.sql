@@ -40,10 +40,12 @@ create table claim_detail (
     sticky_key text not null default ''::text,
     priority integer not null default 0,
     mac macaddr,
+    retain boolean not null default false,
     constraint claim_detail_pkey PRIMARY KEY (claim_uid)
 );
 comment on table claim_detail is 'What people search by; beside the ledger, so that it can be redacted without touching history.';
 CREATE INDEX claim_detail_mac ON ipam.claim_detail USING btree (mac) WHERE (mac IS NOT NULL);
+CREATE INDEX claim_detail_retain ON ipam.claim_detail USING btree (claim_uid) WHERE retain;
 CREATE INDEX claim_detail_sticky_key ON ipam.claim_detail USING btree (namespace, sticky_key) WHERE (sticky_key <> ''::text);
 
 create table cluster (
@@ -122,23 +124,27 @@ create table lease (
     actor text not null,
     network_id integer,
     mac macaddr,
+    retained text,
     constraint lease_pkey PRIMARY KEY (pool_id, addr),
     constraint lease_pool_id_fkey FOREIGN KEY (pool_id) REFERENCES pool(id),
-    constraint lease_act_check CHECK ((act = ANY (ARRAY['A'::"char", 'C'::"char", 'R'::"char"]))),
+    constraint lease_act_check CHECK ((act = ANY (ARRAY['A'::"char", 'C'::"char", 'R'::"char", 'F'::"char", 'K'::"char"]))),
     constraint lease_addr_check CHECK (full_length(addr)),
     constraint lease_check CHECK (((released_at IS NULL) = (reusable_at IS NULL))),
     constraint lease_check1 CHECK (((mac IS NULL) OR (network_id IS NOT NULL))),
+    constraint lease_check2 CHECK (((retained IS NULL) OR (released_at IS NOT NULL))),
     constraint lease_ordinal_check CHECK ((ordinal >= 0))
 ) with (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=2000);
 comment on table lease is 'The ledger: one row per live or cooling address, so the primary key forbids a second holder and enforces cooling.';
 CREATE UNIQUE INDEX lease_claim ON ipam.lease USING btree (claim_uid, ordinal) WHERE (released_at IS NULL);
 CREATE INDEX lease_cooling ON ipam.lease USING btree (pool_id, reusable_at, addr) WHERE (released_at IS NOT NULL);
 CREATE UNIQUE INDEX lease_mac ON ipam.lease USING btree (network_id, mac) WHERE ((mac IS NOT NULL) AND (released_at IS NULL));
+CREATE INDEX lease_retained ON ipam.lease USING btree (pool_id, namespace) WHERE (retained IS NOT NULL);
 CREATE TRIGGER lease_inserted AFTER INSERT ON ipam.lease REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION lease_inserted();
 CREATE TRIGGER lease_updated AFTER UPDATE ON ipam.lease REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION lease_updated();
-comment on column lease.act is 'What history is told: A granted, C changed while held, R released.';
+comment on column lease.act is 'What history is told: A granted, C changed while held, R released, F retention ended by hand, K kept from an earlier pool of the name.';
 comment on column lease.generation is 'Fencing number, new for each grant; release and audit name it.';
 comment on column lease.network_id is 'Of the pool; only beside a mac, for the sake of the key.';
+comment on column lease.retained is 'The key (ipam.key_of) of the identity that it is kept for until reusable_at, although its claim is gone.';
 
 create table mac_edit (
     claim_uid uuid not null,
@@ -286,6 +292,24 @@ create table refusal (
 );
 comment on table refusal is 'Objects that exist but are not in service, so that an answer can say why.';
 
+create table retention (
+    pool_namespace text not null,
+    pool_name text not null,
+    addr inet not null,
+    claim_uid uuid not null,
+    ordinal integer not null,
+    generation bigint not null,
+    namespace text not null,
+    name text not null,
+    key text not null,
+    allocated_at timestamp with time zone not null,
+    released_at timestamp with time zone not null,
+    reusable_at timestamp with time zone not null,
+    actor text not null,
+    constraint retention_pkey PRIMARY KEY (pool_namespace, pool_name, addr)
+);
+comment on table retention is 'What pools kept that are gone: a new one of the name goes on with it.';
+
 create table selector (
     namespace text not null,
     name text not null,
@@ -366,11 +390,11 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function address_space_id(space_namespace text, space_vrf text) 
 --     returns integer language plpgsql body de4c2e0ac392b3bb38f13efe3c593b99
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body de193dcf703f132a35a80faa774edcb6
--- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 334bcb95432f809381dcf1491bc170c3
--- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body f20b144d744f56d9eff2e3c4e8aa631d
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 5f1eb22bd06575ddcdc099f7d5e5e58f
+-- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[], retains boolean[] DEFAULT NULL::boolean[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 5b067ff8d9f19661acc9e237dd20d5f5
+-- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[], retains boolean[] DEFAULT NULL::boolean[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body e92753c4ed1f0f4623326858b22d83fe
 -- function answered(uids uuid[]) 
 --     returns SETOF answer language plpgsql stable set plan_cache_mode=force_generic_plan body 647272ca4a30de3792f68c679e92f376
 -- function any_macs() 
@@ -386,7 +410,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function carve(p integer, wish inet) 
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body fdd53277083875572191c8e2d020f0d8
 -- function carve_own(p pool, uid uuid, its_namespace text, its_name text, wish inet) 
---     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body 55a56e0b91952f821895bee0f626631a
+--     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body f02d6d84c67f4d00a7770791e7850d1e
 -- function change_macs(uids uuid[], spec_generations bigint[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d49c772db2cb11825bfa03dc62813008
 -- function claim_store(mine uuid, adopt boolean) 
@@ -403,6 +427,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body 270561088cd2d06adc294193af0c486f
 -- function due_now(p pool) 
 --     returns SETOF answer language sql immutable body 9b5940211ea4c3389dcfadd87ec8632c
+-- function end_retention(pool_namespace text, pool_name text, its_addr inet, its_actor text) 
+--     returns TABLE(namespace text, key text) language plpgsql body 690a1ba15e1b69b65128338ceeba139f
 -- function enqueue(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[]) 
 --     returns void language plpgsql body ba789e79bdb908262debc4e36b2792c2
 -- function ensure_history_partitions(ahead integer) 
@@ -436,9 +462,13 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function held(uids uuid[]) 
 --     returns SETOF answer language sql stable body a2c672bd8ec8cc3d4fe34c3f2775d5b7
 -- function held_outside(p integer, new_lo inet[], new_hi inet[], lim integer) 
---     returns TABLE(total bigint, addr inet, namespace text, name text) language sql stable body bf218c4dabc3b06c3f63d3e18c9ee164
+--     returns TABLE(total bigint, addr inet, namespace text, name text) language sql stable body 4756a4b3f91e0792b39aa0e6b041e1bf
+-- function keep_retained(it integer, its_namespace text, its_name text) 
+--     returns void language sql body 356dc3c2c53a89dcf36486302eee0697
 -- function keep_terms(uids uuid[], spec_generations bigint[], ends timestamp with time zone[], acted boolean[], leases interval[], renewals timestamp with time zone[]) 
 --     returns void language plpgsql set plan_cache_mode=force_generic_plan body 39076d890ae96f0128279715264d2f0e
+-- function keepers(uids uuid[], retains boolean[]) 
+--     returns uuid[] language sql stable body 67d6aaccf17377c17cf0a44b56718c1a
 -- function key_of(uid uuid, its_name text) 
 --     returns text language plpgsql stable body 5fa616154068e45cdd749c473222bfe5
 -- function lead(me text, seconds double precision) 
@@ -482,11 +512,11 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function park(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 64b961271a4adfdade6ce75d918e14d6
 -- function pool_counters(uids uuid[]) 
---     returns TABLE(uid uuid, namespace text, name text, network text, paused boolean, size numeric, free numeric, cooling bigint, waiting bigint, largest_lo inet[], largest_hi inet[], ranges text[], unlent jsonb) language sql stable body 71c45a4fdecaa74328d3906e1495d6d5
+--     returns TABLE(uid uuid, namespace text, name text, network text, paused boolean, size numeric, free numeric, cooling bigint, retained bigint, waiting bigint, largest_lo inet[], largest_hi inet[], ranges text[], unlent jsonb) language sql stable body 4b4824ebe73fe3fecc4bd84d3fab6af7
 -- function put_network(new_uid uuid, new_namespace text, new_name text, new_generation bigint, new_vrf text, new_cidr cidr, new_type text, new_gateway inet, new_dns inet[], new_reserved_lo inet[], new_reserved_hi inet[]) 
 --     returns integer language plpgsql body 20a661918add89f5340aeba9eba5e113
 -- function put_pool(new_uid uuid, new_namespace text, new_name text, new_generation bigint, its_network integer, new_type text, new_strategy text, new_cool_down interval, new_default_lease interval, new_max_lease interval, new_paused boolean, new_asked_lo inet[], new_asked_hi inet[], new_exclude_lo inet[], new_exclude_hi inet[], part_lo inet[], part_hi inet[], new_lo inet[], new_hi inet[], new_labels jsonb, new_priority integer, new_allowed_from text, new_allowed_selector jsonb, new_quota bigint) 
---     returns integer language plpgsql body 8f5b39f46ffab5d709b83e4833d7aa42
+--     returns integer language plpgsql body eb952362c085bb14e09c6d36b1ef03a7
 -- function put_tenants(changes jsonb, whole boolean) 
 --     returns TABLE(namespace text, name text) language plpgsql body 7fef93f4d6ed80685aa31cc04380e66a
 -- function queue_beside(place text) 
@@ -503,20 +533,22 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns void language sql body 7ee05045ddf77717cdac35f9738a316c
 -- function refuse_change() 
 --     returns trigger language plpgsql body 6735417d6d3fe4075536858e37350214
--- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 34aacae246714307ad7cf0994cce2fe2
--- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text) 
---     returns jsonb language plpgsql body 1cf32053663c694fa75c4216f0fd0ebf
--- function remember_details(uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[], macs macaddr[]) 
---     returns void language plpgsql body 4bfe847f103ea93dc520d4c3e8e84e82
+-- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean, retention interval DEFAULT NULL::interval, retains boolean[] DEFAULT NULL::boolean[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 278f09127c03da9b712e4bd24b8885ff
+-- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text, retention interval DEFAULT NULL::interval) 
+--     returns jsonb language plpgsql body f290547ebe550712435322f1459d7123
+-- function remember_details(uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[], macs macaddr[], retains boolean[]) 
+--     returns void language plpgsql body e6cdcf07472ec054267747c71ac39303
 -- function remember_refusal(its_kind text, its_namespace text, its_name text, its_uid uuid, its_reason text, its_message text) 
 --     returns void language sql body 1bdc9d27f2a025a3ec33ef8898ef7074
 -- function resign(me text) 
 --     returns void language sql body 260103acc75017888bbd6a5afd42a031
+-- function retained(its_namespace text, lim integer) 
+--     returns TABLE(namespace text, key text, name text, pool_namespace text, pool text, addr inet, until timestamp with time zone) language sql stable body ad472ffc4d1ea19eb58e32da0c46b124
 -- function retire_network(its_uid uuid, its_namespace text, its_name text, lim integer) 
 --     returns TABLE(total bigint, namespace text, name text) language plpgsql body 2303ac91bbf7e701fee4af0c06f05eb1
 -- function retire_pool(its_uid uuid, its_namespace text, its_name text, lim integer) 
---     returns TABLE(total bigint, namespace text, name text) language plpgsql body 1f32f98c1247713c21defd5f7c358148
+--     returns TABLE(total bigint, namespace text, name text) language plpgsql body d162b38fd4a64fea792f15ceccacc6ee
 -- function room(p pool, its_namespace text) 
 --     returns bigint language plpgsql stable body 43325a231357562a1fc5c3cddc9c37e1
 -- function selected_answers(s selector, uids uuid[]) 
@@ -564,7 +596,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function term_of(p pool, asked interval) 
 --     returns interval language sql immutable body 6f8a1643998005c245af1f332f78ed75
 -- function tidy(remember interval) 
---     returns bigint language plpgsql body 919c2394100fd02affc49dec245b182e
+--     returns bigint language plpgsql body 64fa0ab7a0782d0373586bdc0c3c736b
 -- function twins_answers(p pool, uids uuid[]) 
 --     returns SETOF answer language sql stable body 17843df7335ac6c053b71b1d1164a3fd
 -- function twins_queue(pool_name text) 
@@ -574,4 +606,4 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function untiled(network_uids uuid[]) 
 --     returns TABLE(network_uid uuid, pool_namespace text, pool text, finding text, lo inet, hi inet, claim_uid uuid) language sql stable set plan_cache_mode=force_custom_plan body 57c201a81554b197a607f51c5decdec7
 -- function waiting_answers(p pool, uids uuid[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d10ef82351dcd294d6e2fd96623ed69c
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d788bcd484279f7547f3405621997ec1

@@ -402,7 +402,7 @@ begin
         null::int, null::inet, null::inet[],
         jsonb_build_object(
             'wanted', ipam.spelled(w.wanted), 'below', ipam.spelled(below.hi), 'above', ipam.spelled(above.lo),
-            'cooling', extract(epoch from l.reusable_at - now()),
+            'cooling', extract(epoch from l.reusable_at - now()), 'retained', l.retained is not null,
             'holder', case when l.released_at is null and l.namespace = w.namespace then l.name end)
             || ipam.quota_facts(p, w.namespace)
     from ipam.waiting w
@@ -461,19 +461,20 @@ $$;
 
 create or replace function ipam.remember_details(
     uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[],
-    priorities int[], macs macaddr[]
+    priorities int[], macs macaddr[], retains boolean[]
 ) returns void
     language plpgsql as $$
 begin
-    insert into ipam.claim_detail (claim_uid, namespace, hostname, assigned_to, description, sticky_key, priority, mac)
+    insert into ipam.claim_detail (
+        claim_uid, namespace, hostname, assigned_to, description, sticky_key, priority, mac, retain)
     select u.uid, u.namespace, u.hostname, u.assigned, u.description, coalesce(u.sticky_key, ''), coalesce(u.priority, 0),
-        u.mac
-    from unnest(uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs)
-        u(uid, namespace, hostname, assigned, description, sticky_key, priority, mac)
+        u.mac, coalesce(u.retain, false)
+    from unnest(uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs, retains)
+        u(uid, namespace, hostname, assigned, description, sticky_key, priority, mac, retain)
     where u.hostname is not null
     on conflict (claim_uid) do update set
         hostname = excluded.hostname, assigned_to = excluded.assigned_to, description = excluded.description,
-        sticky_key = excluded.sticky_key, priority = excluded.priority, mac = excluded.mac;
+        sticky_key = excluded.sticky_key, priority = excluded.priority, mac = excluded.mac, retain = excluded.retain;
 end $$;
 
 -- Claims whose sticky key a living claim of their namespace has already, or one that stands before them here.
@@ -501,14 +502,17 @@ begin
             its_name));
 end $$;
 
--- Take an address that cools, if it cools from this very identity.
+-- Take an address that cools, if it cools from this very identity or is kept for it.
 create or replace function ipam.carve_own(p ipam.pool, uid uuid, its_namespace text, its_name text, wish inet)
     returns boolean language plpgsql set plan_cache_mode = force_generic_plan as $$
 begin
-    delete from ipam.lease l using ipam.memory m
-    where l.pool_id = p.id and l.addr = wish and l.released_at is not null
-        and m.namespace = its_namespace and m.pool_namespace = p.namespace and m.pool_name = p.name
-        and m.key = ipam.key_of(uid, its_name) and m.addr = wish and m.generation = l.generation;
+    delete from ipam.lease l
+    where l.pool_id = p.id and l.addr = wish and l.released_at is not null and (
+        l.namespace = its_namespace and l.retained = ipam.key_of(uid, its_name)
+        or exists (
+            select from ipam.memory m
+            where m.namespace = its_namespace and m.pool_namespace = p.namespace and m.pool_name = p.name
+                and m.key = ipam.key_of(uid, its_name) and m.addr = wish and m.generation = l.generation));
     return found;
 end $$;
 
@@ -578,7 +582,7 @@ create or replace function ipam.allocate(
     pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[],
     counts int[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[],
     sticky_keys text[] default null, leases interval[] default null, renewals timestamptz[] default null,
-    priorities int[] default null, macs macaddr[] default null
+    priorities int[] default null, macs macaddr[] default null, retains boolean[] default null
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     p ipam.pool;
@@ -599,7 +603,7 @@ begin
     select * into p from ipam.pool q where q.namespace = pool_namespace and q.name = pool_name for no key update;
     if hostnames is not null then
         perform ipam.remember_details(
-            uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs);
+            uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs, retains);
         return query select * from ipam.shared_keys(uids, namespaces, names, sticky_keys);
     end if;
     -- The common case: one new claim for one address, nobody in front, nothing to sweep.
@@ -824,11 +828,59 @@ begin
     end if;
 end $$;
 
+-- Those whose addresses are kept when they go. In a pool with a quota a namespace keeps no more than that.
+create or replace function ipam.keepers(uids uuid[], retains boolean[]) returns uuid[] language sql stable as $$
+    select coalesce(array_agg(k.claim_uid), '{}') from (
+        select l.claim_uid, p.quota, sum(count(*)) over (partition by p.id, l.namespace order by l.claim_uid) + (
+            select count(*) from ipam.lease r
+            where r.pool_id = p.id and r.namespace = l.namespace and r.retained is not null) total
+        from unnest(uids, retains) u(uid, retain) left join ipam.claim_detail d on d.claim_uid = u.uid
+        join ipam.lease l on l.claim_uid = u.uid and l.released_at is null join ipam.pool p on p.id = l.pool_id
+        where coalesce(u.retain, d.retain)
+        group by l.claim_uid, l.namespace, p.id) k
+    where k.quota is null or k.total <= k.quota
+$$;
+
+-- Addresses that are kept, of one namespace's claims or (null) of all.
+create or replace function ipam.retained(its_namespace text, lim int)
+    returns table (namespace text, key text, name text, pool_namespace text, pool text, addr inet, until timestamptz)
+    language sql stable as $$
+    select k.* from (
+        select l.namespace, l.retained key, l.name, p.namespace pool_namespace, p.name pool, l.addr, l.reusable_at
+        from ipam.lease l join ipam.pool p on p.id = l.pool_id where l.retained is not null
+        union all
+        select r.namespace, r.key, r.name, r.pool_namespace, r.pool_name, r.addr, r.reusable_at from ipam.retention r) k
+    where k.reusable_at > now() and k.namespace = coalesce(its_namespace, k.namespace)
+    order by k.namespace, k.key, k.pool_namespace, k.pool, k.addr limit lim
+$$;
+
+-- Let an address go that is kept: it cools as any other. Whose it was; no row: it is not kept.
+create or replace function ipam.end_retention(pool_namespace text, pool_name text, its_addr inet, its_actor text)
+    returns table (namespace text, key text) language plpgsql as $$
+declare
+    p ipam.pool;
+begin
+    select * into p from ipam.pool q where q.namespace = pool_namespace and q.name = pool_name for no key update;
+    return query
+    with ended as (
+        select l.namespace, l.retained from ipam.lease l
+        where l.pool_id = p.id and l.addr = its_addr and l.retained is not null and l.reusable_at > now()),
+    freed as (
+        update ipam.lease l set retained = null, reusable_at = now() + p.cool_down, act = 'F', actor = its_actor
+        from ended e where l.pool_id = p.id and l.addr = its_addr),
+    forgotten as (
+        delete from ipam.retention r
+        where r.pool_namespace = $1 and r.pool_name = $2 and r.addr = its_addr returning r.namespace, r.key)
+    select e.namespace, e.retained from ended e union all select f.namespace, f.key from forgotten f;
+end $$;
+
 -- End claims: their addresses start to cool, their places in queues are free. `lease_generations[k]` null: whatever
 -- claim k holds. Returns Due rows: for each pool that gets addresses back and that somebody waits for, and for each
--- whose queue can go on, because who left it stood in front.
+-- whose queue can go on, because who left it stood in front. `retention`: how long addresses are kept of claims that want
+-- it; null: not at all. `retains[k]`: whether claim k wants it; null: as it last said.
 create or replace function ipam.release(
-    pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean
+    pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean,
+    retention interval default null, retains boolean[] default null
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     pools int[];
@@ -837,6 +889,7 @@ declare
     networks int[];
     freed macaddr[];
     enders uuid[];
+    keepers uuid[] := '{}';
 begin
     -- The selectors' and pools' rows, so that an allocation for one of these claims is either before us or sees the
     -- tombstone.
@@ -853,13 +906,19 @@ begin
     if gone then
         insert into ipam.tombstone (claim_uid) select distinct u from unnest(uids) u on conflict do nothing;
     end if;
+    if retention is not null and (true = any(retains) or exists (select from ipam.claim_detail d where d.retain)) then
+        keepers := ipam.keepers(uids, retains);
+    end if;
     with quit as (
         delete from ipam.waiting w where w.claim_uid = any(uids)
         returning w.pool_namespace namespace, w.pool_name name)
     select array_agg(distinct q.id) into queues from quit join ipam.pool q
         on q.namespace = quit.namespace and (q.name = quit.name or quit.name = any(q.selectors));
     with ended as (
-        update ipam.lease l set released_at = now(), reusable_at = now() + q.cool_down, act = 'R', actor = u.actor
+        update ipam.lease l set released_at = now(), act = 'R', actor = u.actor,
+            reusable_at = now() + case when l.claim_uid = any(keepers) then greatest(
+                q.cool_down, make_interval(secs => extract(epoch from retention)::float8)) else q.cool_down end,
+            retained = case when l.claim_uid = any(keepers) then ipam.key_of(l.claim_uid, l.name) end
         from unnest(uids, lease_generations, actors) u(uid, generation, actor), ipam.pool q
         where l.claim_uid = u.uid and l.released_at is null and q.id = l.pool_id
             and (u.generation is null or u.generation = l.generation)
@@ -948,7 +1007,9 @@ begin
         select array_agg(a.addr order by a.i) into wanted
         from unnest(claim_of, claim_addrs) with ordinality a(claim, addr, i) where a.claim = k;
         begin
-            select count(*) filter (where ipam.carve(p.id, a)) into carved from unnest(wanted) a;
+            select count(*) filter (
+                where ipam.carve(p.id, a) or ipam.carve_own(p, uids[k], namespaces[k], names[k], a)) into carved
+            from unnest(wanted) a;
             if carved < cardinality(wanted) then
                 raise exception using errcode = 'P0001';  -- undoes what was carved
             end if;

@@ -220,7 +220,7 @@ create or replace function ipam.allocate_selected(
     its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text,
     its_family int, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], wishes inet[],
     actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[],
-    renewals timestamptz[], priorities int[], macs macaddr[]
+    renewals timestamptz[], priorities int[], macs macaddr[], retains boolean[] default null
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     s ipam.selector;
@@ -236,7 +236,7 @@ begin
             -- Not queued either: the resync asks again.
             if hostnames is not null then
                 perform ipam.remember_details(
-                    uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs);
+                    uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs, retains);
             end if;
             return query select * from ipam.heed_edits(
                 its_namespace, its_name, uids, spec_generations, hostnames is not null, leases, renewals);
@@ -256,7 +256,7 @@ begin
     order by q.id for no key update;
     if hostnames is not null then
         perform ipam.remember_details(
-            uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs);
+            uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs, retains);
         return query select * from ipam.shared_keys(uids, namespaces, names, sticky_keys);
     end if;
     return query select * from ipam.heed_edits(

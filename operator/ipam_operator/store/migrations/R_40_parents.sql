@@ -90,6 +90,7 @@ begin
         update ipam.pool set size = (
             select coalesce(sum(ipam.range_size(lo, hi)), 0) from ipam.pool_range where pool_id = it) where id = it;
         perform ipam.rebuild_free_ranges(it);
+        perform ipam.keep_retained(it, new_namespace, new_name);
     end if;
     select * into written from ipam.pool q where q.id = it;
     if was_unlimited is distinct from (new_quota is null) then  -- then others are counted than before
@@ -100,11 +101,28 @@ begin
     return it;
 end $$;
 
+-- What an earlier pool of the name kept, this one keeps, as far as it has those addresses.
+create or replace function ipam.keep_retained(it int, its_namespace text, its_name text) returns void
+    language sql as $$
+    with kept as (
+        select r.* from ipam.retention r
+        where r.pool_namespace = its_namespace and r.pool_name = its_name and r.reusable_at > now() and ipam.carve(it, r.addr)),
+    gone as (
+        delete from ipam.retention r using kept k
+        where (r.pool_namespace, r.pool_name, r.addr) = (k.pool_namespace, k.pool_name, k.addr))
+    insert into ipam.lease (
+        pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor, allocated_at, released_at, reusable_at,
+        retained, act)
+    select it, k.addr, k.claim_uid, k.ordinal, k.generation, k.namespace, k.name, k.actor, k.allocated_at, k.released_at,
+        k.reusable_at, k.key, 'K'
+    from kept k
+$$;
+
 -- Addresses that are held and would fall outside of these ranges: at most `lim`, and how many in all.
 create or replace function ipam.held_outside(p int, new_lo inet[], new_hi inet[], lim int)
     returns table (total bigint, addr inet, namespace text, name text) language sql stable as $$
     select count(*) over (), l.addr, l.namespace, l.name from ipam.lease l
-    where l.pool_id = p and l.released_at is null and not exists (
+    where l.pool_id = p and (l.released_at is null or l.retained is not null and l.reusable_at > now()) and not exists (
         select from unnest(new_lo, new_hi) r(lo, hi) where l.addr between r.lo and r.hi)
     order by l.addr limit lim
 $$;
@@ -152,6 +170,11 @@ begin
         select distinct l.namespace, l.name from ipam.lease l where l.pool_id = it and l.released_at is null) h
     order by h.namespace, h.name limit lim;
     if not found then
+        insert into ipam.retention
+        select its_namespace, its_name, l.addr, l.claim_uid, l.ordinal, l.generation, l.namespace, l.name, l.retained,
+            l.allocated_at, l.released_at, l.reusable_at, l.actor
+        from ipam.lease l where l.pool_id = it and l.retained is not null and l.reusable_at > now()
+        on conflict on constraint retention_pkey do nothing;
         delete from ipam.lease l where l.pool_id = it;
         delete from ipam.pool p where p.id = it;
     end if;
@@ -181,10 +204,10 @@ end $$;
 create or replace function ipam.pool_counters(uids uuid[])
     returns table (
         uid uuid, namespace text, name text, network text, paused boolean, size numeric, free numeric,
-        cooling bigint, waiting bigint, largest_lo inet[], largest_hi inet[], ranges text[], unlent jsonb)
+        cooling bigint, retained bigint, waiting bigint, largest_lo inet[], largest_hi inet[], ranges text[], unlent jsonb)
     language sql stable as $$
     select p.uid, p.namespace, p.name, n.name, p.paused, p.size, coalesce(f.total, 0) + c.cooled,
-        c.total - c.cooled, w.total,
+        c.total - c.cooled, c.retained, w.total,
         (f.lo)[1:64], (f.hi)[1:64],
         array(select case when r.lo = r.hi then ipam.spelled(r.lo) else ipam.spelled(r.lo) || '-' || ipam.spelled(r.hi) end
             from ipam.pool_range r where r.pool_id = p.id order by r.hi limit 64),
@@ -200,7 +223,8 @@ create or replace function ipam.pool_counters(uids uuid[])
     ) f
     cross join lateral (
         select count(*) total,
-            count(*) filter (where p.strategy = 'LeastRecentlyUsed' and l.reusable_at <= now()) cooled
+            count(*) filter (where p.strategy = 'LeastRecentlyUsed' and l.reusable_at <= now()) cooled,
+            count(*) filter (where l.retained is not null and l.reusable_at > now()) retained
         from ipam.lease l where l.pool_id = p.id and l.released_at is not null) c
     cross join lateral (
         select count(*) total from ipam.waiting w

@@ -37,8 +37,9 @@ $$;
 
 -- Release what nobody claims any more, if `my_epoch` still leads: a deposed leader's late sweep is void, and null. Returns
 -- how many addresses that were, and Due rows.
-create or replace function ipam.release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text)
-    returns jsonb language plpgsql as $$
+create or replace function ipam.release_orphans(
+    my_epoch bigint, uids uuid[], generations bigint[], actor text, retention interval default null
+) returns jsonb language plpgsql as $$
 declare
     n bigint;
     due jsonb;
@@ -50,7 +51,7 @@ begin
     select count(*) into n from ipam.lease l join unnest(uids, generations) u(uid, generation)
         on l.claim_uid = u.uid and l.generation = u.generation where l.released_at is null;
     select coalesce(jsonb_agg(jsonb_build_array(r.namespace, r.name, r.info -> 'seconds')), '[]') into due
-    from ipam.release('{}', '{}', uids, generations, array_fill(actor, array[cardinality(uids)]), false) r;
+    from ipam.release('{}', '{}', uids, generations, array_fill(actor, array[cardinality(uids)]), false, retention) r;
     return jsonb_build_object('released', n, 'due', due);
 end $$;
 
@@ -73,7 +74,15 @@ begin
         select ctid from ipam.tombstone where at < now() - interval '1 day' limit 10000));
     get diagnostics n = row_count;
     delete from ipam.memory m where m.ctid = any(array(
-        select ctid from ipam.memory where at < now() - remember limit 10000));
+        select o.ctid from ipam.memory o where o.at < now() - remember and not exists (
+            select from ipam.pool p join ipam.lease l on l.pool_id = p.id
+            where p.namespace = o.pool_namespace and p.name = o.pool_name and l.addr = o.addr and l.retained = o.key
+                and l.namespace = o.namespace
+            union all
+            select from ipam.retention r
+            where r.pool_namespace = o.pool_namespace and r.pool_name = o.pool_name and r.addr = o.addr)
+        limit 10000));
+    delete from ipam.retention r where r.reusable_at <= now();
     perform ipam.forget_selectors(interval '1 day');
     perform ipam.ensure_history_partitions(3);
     return n;

@@ -14,7 +14,7 @@ select ipam.lead($1::text, $2::float8);
 select ipam.resign($1::text);
 
 -- name: release_orphans
-select ipam.release_orphans($1::bigint, $2::uuid[], $3::bigint[], $4::text);
+select ipam.release_orphans($1::bigint, $2::uuid[], $3::bigint[], $4::text, $5::interval);
 
 -- name: confirm
 select ipam.confirm($1::text, $2::float8);
