@@ -119,6 +119,26 @@ def test_claim_in_full() -> None:
     assert expected == v1alpha1.claim_request(ME, FULL_CLAIM, actor="alice")
 
 
+def test_a_reservation() -> None:
+    """It has a term of its own, an hour unless it says; `lease` is for later."""
+    spec = {"poolRef": {"name": "pool"}, "mode": "Reserve", "lease": "36h"}
+    hour = v1alpha1.claim_request(ME, spec, actor="bob")
+    assert isinstance(hour, ClaimRequest)
+    assert hour.term == Term(timedelta(hours=1), reserved=True)
+    day = v1alpha1.claim_request(ME, spec | {"reserveFor": "24h"}, actor="bob")
+    assert isinstance(day, ClaimRequest)
+    assert day.term == Term(timedelta(hours=24), reserved=True)
+    confirmed = v1alpha1.claim_request(ME, spec | {"mode": "Allocate", "reserveFor": "24h"}, actor="bob")
+    assert isinstance(confirmed, ClaimRequest)
+    assert confirmed.term == Term(timedelta(hours=36))
+    taking = v1alpha1.claim_request(ME, {"poolRef": {"name": "p"}, "reservationRef": {"name": "held"}}, actor="bob")
+    assert isinstance(taking, ClaimRequest)
+    assert taking.reservation == "held"
+    both = v1alpha1.claim_request(ME, spec | {"reservationRef": {"name": "held"}}, actor="bob")
+    assert isinstance(both, Refused)
+    assert "take one of them away" in both.message
+
+
 def test_claim_at_least() -> None:
     """A bare claim is for one address of any kind, without details."""
     expected = ClaimRequest(ME, ObjectRef("tenant", "pool"), 1, None, None, "bob")

@@ -111,7 +111,7 @@ def test_rules_say_what_must_be(node: Node) -> None:
 def test_claims_stay_lean() -> None:
     """Rules of a claim are paid for on every write of every claim: a new one needs a reason to be here."""
     count = sum(len(node.get("x-kubernetes-validations", ())) for path, node in NODES if path.startswith("IPClaim"))
-    assert count == 7  # two names, one address, one lease, two relations between fields, one against changes
+    assert count == 8  # two names, an address, two durations, two relations between fields, one against changes
 
 
 def test_strategies_are_the_domains() -> None:

@@ -32,6 +32,7 @@ ME = Identity(UUID(int=1), ObjectRef("tenant", "me"), 3)
 
 VERDICTS = {
     Reason.ALLOCATED: "Current",
+    Reason.RESERVED: "Current",
     Reason.READY: "Current",
     Reason.POOL_EXHAUSTED: "InProgress",
     Reason.QUEUED: "InProgress",
@@ -51,6 +52,7 @@ VERDICTS = {
     Reason.GATEWAY_CONFLICT: "Failed",
     Reason.SHRINK_REFUSED: "Failed",
     Reason.EXPIRED_ALLOCATION: "Failed",
+    Reason.RESERVATION_NOT_FOUND: "Failed",
     Reason.IN_USE: "Terminating",
     Reason.DELETING: "InProgress",
 }
@@ -91,9 +93,10 @@ def live(document: Mapping[str, Any] | None = None, *, generation: int = ME.gene
     return body
 
 
-def granted() -> Json:
+def granted(*, reserved: bool = False) -> Json:
     block = Block(4, 24, ip_address("10.0.0.1"), ())
-    document = status.for_claim(Granted(ME, POOL, (ip_address("10.0.0.5"),), 1, NOW, block), now=NOW)
+    outcome = Granted(ME, POOL, (ip_address("10.0.0.5"),), 1, NOW, block, reserved=reserved)
+    document = status.for_claim(outcome, now=NOW)
     assert document is not None
     return document
 
@@ -106,8 +109,8 @@ def objects(reason: Reason) -> list[Json]:
     """Every object that carries the reason, with the status that the operator writes."""
     refused = Refused(ME, reason, "why")
     match reason:
-        case Reason.ALLOCATED:
-            return [live(granted())]
+        case Reason.ALLOCATED | Reason.RESERVED:
+            return [live(granted(reserved=reason is Reason.RESERVED))]
         case Reason.READY:
             return [live(parent(Accepted(ME)))]
         case Reason.IN_USE:

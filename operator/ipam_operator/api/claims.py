@@ -1,5 +1,6 @@
 """IPClaim: a request for addresses. Lean, because every claim pays for its schema on every write."""
 
+from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -17,6 +18,7 @@ from ipam_operator.api.fields import (
     ObjectName,
     Prose,
     Renewal,
+    ReserveDuration,
     misnamed,
 )
 from ipam_operator.api.pools import PoolType
@@ -25,6 +27,8 @@ from ipam_operator.domain.model import ClaimDetail, ClaimRequest, Identity, Obje
 from ipam_operator.domain.outcome import Reason, Refused
 
 _ONE_OF = "must be set, or else poolSelector or networkRef, and not two of them"
+_RESERVE_FOR = timedelta(hours=1)
+_ONE_MODE = "spec.reservationRef takes a reservation over, which spec.mode Reserve makes: take one of them away"
 _ONE_ADDRESS = "must be 1 when spec.address or spec.macAddress says which one"
 _ELSEWHERE = (
     " Absent: the claim's own. Pools of another namespace serve the claim if their spec.allowedNamespaces allow it."
@@ -57,6 +61,12 @@ class NetworkRef(Document):
     namespace: ObjectName | None = Field(
         default=None, description="Namespace of the IPNetwork and its pools." + _ELSEWHERE
     )
+
+
+class ReservationRef(Document):
+    """Another claim, by name."""
+
+    name: ObjectName = Field(description="Name of an IPClaim of the same namespace whose reason is Reserved.")
 
 
 class IPClaimSpec(Document):
@@ -148,6 +158,26 @@ class IPClaimSpec(Document):
             " maxLease. Absent: the pool's defaultLease, and without that until the claim is deleted."
         ),
     )
+    mode: Literal["Allocate", "Reserve"] | None = Field(
+        default=None,
+        description=(
+            "Reserve: hold the addresses for spec.reserveFor only, until mode is changed to Allocate or another claim"
+            " names this one in its spec.reservationRef. Absent: Allocate."
+        ),
+    )
+    reserve_for: ReserveDuration | None = Field(
+        default=None,
+        description=(
+            "How long a reservation holds, 60s to 24h, cut to the pool's maxLease; absent: 1h. Counts with mode Reserve"
+            " only, and instead of spec.lease, which begins when the reservation is confirmed."
+        ),
+    )
+    reservation_ref: ReservationRef | None = Field(
+        default=None,
+        description=(
+            "Take over the addresses that this claim has reserved; it has none then. Pool and count must be the same."
+        ),
+    )
     renewed_at: Renewal | None = Field(
         default=None,
         description=(
@@ -184,13 +214,19 @@ class IPClaimSpec(Document):
         )
         if detail == ClaimDetail() and identity.generation == 1:
             detail = None  # an edit may have taken details away; a first spec has none to take
+        if self.mode == "Reserve" and self.reservation_ref is not None:
+            return Refused(identity, Reason.INVALID_SPEC, _ONE_MODE)
         term: Term | None = Term(self.lease, self.renewed_at)
+        if self.mode == "Reserve":
+            term = Term(self.reserve_for or _RESERVE_FOR, self.renewed_at, reserved=True)
         if term == Term() and identity.generation == 1:
             term = None
         own = identity.ref.namespace
         where = self._where(own)
         selector = where if isinstance(where, Selector) else None
-        return ClaimRequest(identity, self.place(own), self.count, self.address, detail, actor, term, selector)
+        reservation = self.reservation_ref.name if self.reservation_ref is not None else ""
+        place = self.place(own)
+        return ClaimRequest(identity, place, self.count, self.address, detail, actor, term, selector, reservation)
 
     def place(self, own: str) -> ObjectRef:
         """The pool, or where claims of the selector queue, for a claim of namespace `own`.

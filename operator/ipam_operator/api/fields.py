@@ -132,6 +132,14 @@ LeaseDuration = Annotated[
 ]
 """A Go duration from five minutes to a year."""
 
+_RESERVE_WORDS: Final = "must be from 60s to 24h"
+ReserveDuration = Annotated[
+    timedelta,
+    _text(_bounded(timedelta(seconds=60), timedelta(hours=24), _RESERVE_WORDS), _DURATION_LIMIT),
+    _duration_rule("duration(self) >= duration('60s') && duration(self) <= duration('24h')", _RESERVE_WORDS),
+]
+"""A Go duration from a minute to a day."""
+
 _MOMENT_WORDS: Final = "must be a moment in UTC, such as 2026-01-31T12:00:00Z"
 _MOMENT: Final = re.compile("[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?Z")
 

@@ -33,6 +33,7 @@ class AnswerKind(StrEnum):
     OVER_QUOTA = "OverQuota"
     AMBIGUOUS = "Ambiguous"
     UNMATCHED = "Unmatched"
+    UNRESERVED = "Unreserved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ def outcome(answer: Answer, claim: Identity, pool: ObjectRef, *, count: int = 1)
                 shares_key_with=answer.facts.get("sharedKey"),
                 mac=answer.facts.get("mac"),
                 expires_at=_moment(answer.facts.get("expiresAt")),
+                reserved=bool(answer.facts.get("reserved")),
             )
         case AnswerKind.VANISHED:
             return Vanished(claim)
@@ -101,7 +103,7 @@ def outcome(answer: Answer, claim: Identity, pool: ObjectRef, *, count: int = 1)
 def _refusal(answer: Answer, pool: ObjectRef, count: int) -> tuple[Reason, str]:
     facts = answer.facts
     count = int(facts.get("count", count))
-    if (said := _selected(answer, pool, count)) is not None:
+    if (said := _selected(answer, pool, count) or _lapsed(answer, count)) is not None:
         return said
     match answer.kind:
         case AnswerKind.OVER_QUOTA:
@@ -133,13 +135,26 @@ def _refusal(answer: Answer, pool: ObjectRef, count: int) -> tuple[Reason, str]:
                 f"{facts['wanted']} is not handed out by pool {pool.name}; spec.address must be in its "
                 f"status.effectiveRanges{_near(facts)}"
             )
-        case AnswerKind.EXPIRED:
-            return Reason.EXPIRED_ALLOCATION, (
-                f"the lease ended at {_moment(facts['expiredAt']):%Y-%m-%dT%H:%M:%SZ} and its addresses are released;"
-                " set spec.renewedAt to the present time to get them again, or others if those are taken by then"
-            )
         case _:
             return _not_found(facts, pool)
+
+
+def _lapsed(answer: Answer, count: int) -> tuple[Reason, str] | None:
+    """Of a lease or reservation that is over, or was never there."""
+    facts = answer.facts
+    if answer.kind is AnswerKind.UNRESERVED:
+        return Reason.RESERVATION_NOT_FOUND, _unreserved(facts, count)
+    if answer.kind is not AnswerKind.EXPIRED:
+        return None
+    if facts.get("takenBy"):
+        return Reason.EXPIRED_ALLOCATION, (
+            f"IPClaim {facts['takenBy']} has taken the reserved addresses over; delete this claim, or set spec.mode"
+            " to Allocate or spec.renewedAt to the present time to get others"
+        )
+    return Reason.EXPIRED_ALLOCATION, (
+        f"the lease ended at {_moment(facts['expiredAt']):%Y-%m-%dT%H:%M:%SZ} and its addresses are released;"
+        " set spec.renewedAt to the present time to get them again, or others if those are taken by then"
+    )
 
 
 def _selected(answer: Answer, pool: ObjectRef, count: int) -> tuple[Reason, str] | None:
@@ -245,6 +260,18 @@ def _exhausted(facts: Mapping[str, Any], pool: ObjectRef, count: int) -> str:
     block = largest_block(ranges)
     largest = f"largest free block {block}" if block is not None and free > 0 else "no free block"
     return f"{asked} asked; pool {pool.name} has {size} addresses, {free} free, {largest}; the claim waits for more"
+
+
+def _unreserved(facts: Mapping[str, Any], count: int) -> str:
+    name = facts["reservation"]
+    if not facts["found"]:
+        return (
+            f"no IPClaim {name} of this namespace has reserved addresses now: it is not there, allocates (spec.mode),"
+            " waits or is over; name one that has the reason Reserved, or take spec.reservationRef away"
+        )
+    if not facts["here"]:
+        return f"IPClaim {name} has reserved addresses of another pool than this claim asks for; ask for the same"
+    return f"{_addresses(count)} asked; IPClaim {name} has reserved {facts['holds']}: spec.count must be the same"
 
 
 def _conflict(facts: Mapping[str, Any]) -> str:

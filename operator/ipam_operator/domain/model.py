@@ -153,6 +153,8 @@ class Term:
     """None: as the pool has it."""
     renewed_at: datetime | None = None
     """Another one than before begins the lease anew. Its value is compared with no clock."""
+    reserved: bool = False
+    """The claim only reserves: until it says otherwise, or another one takes its addresses over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,8 @@ class ClaimRequest:
     """Who asked, as admission recorded it; `unknown` rather than a guess."""
     term: Term | None = None
     selector: Selector | None = None
+    reservation: str = ""
+    """Name of the claim of the same namespace whose reserved addresses it takes over."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ class Reason(StrEnum):
     """The closed set of condition reasons (design section 2)."""
 
     ALLOCATED = "Allocated"
+    RESERVED = "Reserved"
     READY = "Ready"
     POOL_EXHAUSTED = "PoolExhausted"
     QUEUED = "Queued"
@@ -29,6 +30,7 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"
     INVALID_NETWORK = "InvalidNetwork"
     GATEWAY_CONFLICT = "GatewayConflict"
+    RESERVATION_NOT_FOUND = "ReservationNotFound"
     SHRINK_REFUSED = "ShrinkRefused"
     EXPIRED_ALLOCATION = "ExpiredAllocation"
     IN_USE = "InUse"
@@ -77,6 +79,8 @@ class Granted:
     mac: str | None = None
     expires_at: datetime | None = None
     """None: the claim holds until it is deleted."""
+    reserved: bool = False
+    """Until then only, unless it is confirmed or taken over."""
 
 
 @dataclass(frozen=True, slots=True)

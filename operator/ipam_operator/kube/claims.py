@@ -345,7 +345,7 @@ def _promise(item: Item) -> Promise | None:
     until, generation = item.expires_at, item.status.get("observedGeneration")
     if until is None or generation is None:
         return None
-    if not item.answered or item.status.get("reason") != Reason.ALLOCATED:
+    if not item.answered or item.status.get("reason") not in {Reason.ALLOCATED, Reason.RESERVED}:
         return Promise(item.uid, generation, until)
     request = v1alpha1.claim_request(item.identity, item.spec, actor=_actor(item))
     return Promise(item.uid, generation, until, None if isinstance(request, Refused) else request.term or Term())

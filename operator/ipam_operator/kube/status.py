@@ -63,7 +63,7 @@ def summary(  # noqa: PLR0913 - what a condition consists of
     serving: bool = False,
 ) -> list[Json]:
     """`Ready` and its kstatus companions; `serving`: an earlier, accepted spec is still in force."""
-    ready = reason in {Reason.ALLOCATED, Reason.READY}
+    ready = reason in {Reason.ALLOCATED, Reason.RESERVED, Reason.READY}
     common: Json = {
         "reason": reason.value, "message": message, "generation": generation, "now": now, "previous": previous,
     }  # fmt: skip
@@ -96,6 +96,7 @@ def for_claim(outcome: ClaimOutcome, *, now: datetime, previous: Conditions = ()
 
 
 def _granted(outcome: Granted, now: datetime, previous: Conditions) -> Json:
+    reason = Reason.RESERVED if outcome.reserved else Reason.ALLOCATED
     addresses = [str(address) for address in outcome.addresses]
     pool = outcome.pool.seen_from(outcome.claim.ref.namespace)
     block: Json = {
@@ -107,7 +108,7 @@ def _granted(outcome: Granted, now: datetime, previous: Conditions) -> Json:
         block["dnsServers"] = [str(server) for server in outcome.block.dns_servers]
     status: Json = {
         "observedGeneration": outcome.claim.generation,
-        "reason": Reason.ALLOCATED.value,
+        "reason": reason.value,
         "address": addresses[0],
         "addresses": addresses,
         "blocks": [block],
@@ -115,7 +116,7 @@ def _granted(outcome: Granted, now: datetime, previous: Conditions) -> Json:
         "leaseGeneration": outcome.lease_generation,
         "allocatedAt": rfc3339(outcome.allocated_at),
         "conditions": summary(
-            Reason.ALLOCATED,
+            reason,
             f"{len(addresses)} address{'es' if len(addresses) > 1 else ''} from pool {pool}",
             generation=outcome.claim.generation,
             now=now,

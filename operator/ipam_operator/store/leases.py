@@ -111,6 +111,7 @@ class Leases:
             [promise.term is not None for promise in promises],
             [term.lease for term in terms],
             [term.renewed_at for term in terms],
+            [term.reserved for term in terms],
         )
 
     async def adopt(
@@ -130,6 +131,7 @@ class Leases:
 
 
 def _asked(claims: Sequence[ClaimRequest]) -> tuple[Any, ...]:
+    leases, renewals, reserves = _terms(claims)
     details = [claim.detail for claim in claims]
     some = any(detail is not None for detail in details)
     wishes = [claim.wanted for claim in claims]
@@ -142,18 +144,21 @@ def _asked(claims: Sequence[ClaimRequest]) -> tuple[Any, ...]:
         [detail and detail.assigned_to for detail in details] if some else None,
         [detail and detail.description for detail in details] if some else None,
         [detail and detail.sticky_key for detail in details] if some else None,
-        *_terms(claims),
+        leases,
+        renewals,
         [detail and detail.priority for detail in details] if some else None,
         [(detail and detail.mac) or None for detail in details] if any(d and d.mac for d in details) else None,
         [detail and detail.retain for detail in details] if some else None,
+        reserves,
+        [claim.reservation or None for claim in claims] if any(claim.reservation for claim in claims) else None,
     )
 
 
-def _terms(claims: Sequence[ClaimRequest]) -> tuple[list[Any], list[Any]] | tuple[None, None]:
+def _terms(claims: Sequence[ClaimRequest]) -> tuple[list[Any], list[Any], list[bool]] | tuple[None, None, None]:
     if all(claim.term is None for claim in claims):
-        return None, None
+        return None, None, None
     terms = [claim.term or Term() for claim in claims]
-    return [term.lease for term in terms], [term.renewed_at for term in terms]
+    return [term.lease for term in terms], [term.renewed_at for term in terms], [term.reserved for term in terms]
 
 
 def _identities(identities: Iterable[Identity]) -> tuple[list[Any], list[int], list[str], list[str]]:

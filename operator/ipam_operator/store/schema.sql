@@ -343,6 +343,8 @@ create table term (
     since timestamp with time zone,
     expires_at timestamp with time zone,
     expired_at timestamp with time zone,
+    reserved boolean not null default false,
+    taken_by text,
     constraint term_pkey PRIMARY KEY (claim_uid),
     constraint term_check CHECK (((expires_at IS NULL) OR (since IS NOT NULL))),
     constraint term_check1 CHECK (((since IS NULL) OR (expired_at IS NULL))),
@@ -350,9 +352,12 @@ create table term (
 ) with (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=1000);
 comment on table term is 'Claims that hold for a while only; those without a row hold until they are deleted.';
 CREATE INDEX term_expiry ON ipam.term USING btree (expires_at) WHERE (expires_at IS NOT NULL);
+CREATE INDEX term_reserved ON ipam.term USING btree (claim_uid) WHERE reserved;
 comment on column term.lease is 'As the claim asks; null: as the pool has it.';
 comment on column term.renewed_at is 'spec.renewedAt that was acted upon: any other one is a renewal.';
+comment on column term.reserved is 'A reservation: confirmed by the claim itself, or taken over by another one.';
 comment on column term.since is 'When the term began, by this database''s clock; null: nothing is held, and no claim shows an end.';
+comment on column term.taken_by is 'Name of the claim that took the reservation over.';
 
 create table tombstone (
     claim_uid uuid not null,
@@ -391,18 +396,18 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns integer language plpgsql body de4c2e0ac392b3bb38f13efe3c593b99
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 5f1eb22bd06575ddcdc099f7d5e5e58f
--- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[], retains boolean[] DEFAULT NULL::boolean[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 5b067ff8d9f19661acc9e237dd20d5f5
--- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[], retains boolean[] DEFAULT NULL::boolean[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body e92753c4ed1f0f4623326858b22d83fe
+-- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 68672ad3f33d1d65897d1478ce80add7
+-- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body f9833cc697e710d7c21a41ba3b2321b2
 -- function answered(uids uuid[]) 
 --     returns SETOF answer language plpgsql stable set plan_cache_mode=force_generic_plan body 647272ca4a30de3792f68c679e92f376
 -- function any_macs() 
 --     returns boolean language plpgsql stable body 56b9357cfea30f72ff9686b7ea5616de
 -- function anyone_waits(p pool) 
 --     returns boolean language plpgsql stable body 3ac70f286d35aef6b1d3a5370bb57eb2
--- function ask_terms(uids uuid[], spec_generations bigint[], leases interval[], renewals timestamp with time zone[]) 
---     returns void language plpgsql set plan_cache_mode=force_generic_plan body 3de3eaacfc4e9f28a8c2ae7f78ab511d
+-- function ask_terms(uids uuid[], spec_generations bigint[], leases interval[], renewals timestamp with time zone[], reserves boolean[]) 
+--     returns void language plpgsql set plan_cache_mode=force_generic_plan body 14fc0fc06de7f7d226b2076646defbcd
 -- function assign_selectors(its_namespace text) 
 --     returns void language plpgsql body c83b15bbed39b15114264e962e220032
 -- function available(p pool, enough bigint) 
@@ -436,7 +441,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function expire(lim integer, actor text, run text) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 90180a265982c31287d107665700bd11
 -- function expired(uids uuid[]) 
---     returns SETOF answer language sql stable body 2382e292609194a954a934167986c9cc
+--     returns SETOF answer language sql stable body 904e616e51d6d2257756f936e46b5f88
 -- function first_in_line(pool_namespace text, pool_name text, lim integer) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body fdcf38fc945df994084d7f19d2dfd7d5
 -- function forbidden(uids uuid[]) 
@@ -457,16 +462,16 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns SETOF waiting language plpgsql stable set plan_cache_mode=force_generic_plan body 9a4a0ae7251602d45c44e8c8a120ff80
 -- function heed_consent(p pool) 
 --     returns uuid[] language sql body 30ae3b9f92e153554fb553cf95bd16ca
--- function heed_edits(its_namespace text, its_name text, uids uuid[], spec_generations bigint[], details boolean, leases interval[], renewals timestamp with time zone[]) 
---     returns SETOF answer language plpgsql body 259c5a79a5b9c00de56dd24224bd4e1e
+-- function heed_edits(its_namespace text, its_name text, uids uuid[], spec_generations bigint[], details boolean, leases interval[], renewals timestamp with time zone[], reserves boolean[]) 
+--     returns SETOF answer language plpgsql body 257ac437aeb0d4afbcd533dedf4bc37d
 -- function held(uids uuid[]) 
---     returns SETOF answer language sql stable body a2c672bd8ec8cc3d4fe34c3f2775d5b7
+--     returns SETOF answer language sql stable body e3d0559627ea5369d633f48947af54d7
 -- function held_outside(p integer, new_lo inet[], new_hi inet[], lim integer) 
 --     returns TABLE(total bigint, addr inet, namespace text, name text) language sql stable body 4756a4b3f91e0792b39aa0e6b041e1bf
 -- function keep_retained(it integer, its_namespace text, its_name text) 
 --     returns void language sql body 356dc3c2c53a89dcf36486302eee0697
--- function keep_terms(uids uuid[], spec_generations bigint[], ends timestamp with time zone[], acted boolean[], leases interval[], renewals timestamp with time zone[]) 
---     returns void language plpgsql set plan_cache_mode=force_generic_plan body 39076d890ae96f0128279715264d2f0e
+-- function keep_terms(uids uuid[], spec_generations bigint[], ends timestamp with time zone[], acted boolean[], leases interval[], renewals timestamp with time zone[], reserves boolean[]) 
+--     returns void language plpgsql set plan_cache_mode=force_generic_plan body ec6ace81541184a6e94da8786b3edf80
 -- function keepers(uids uuid[], retains boolean[]) 
 --     returns uuid[] language sql stable body 67d6aaccf17377c17cf0a44b56718c1a
 -- function key_of(uid uuid, its_name text) 
@@ -541,6 +546,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns void language plpgsql body e6cdcf07472ec054267747c71ac39303
 -- function remember_refusal(its_kind text, its_namespace text, its_name text, its_uid uuid, its_reason text, its_message text) 
 --     returns void language sql body 1bdc9d27f2a025a3ec33ef8898ef7074
+-- function reservation(pools integer[], its_namespace text, its_name text) 
+--     returns TABLE(claim_uid uuid, pool_id integer, addrs inet[], here boolean) language sql stable body 103020eb205b48b1b52be0acf25af073
 -- function resign(me text) 
 --     returns void language sql body 260103acc75017888bbd6a5afd42a031
 -- function retained(its_namespace text, lim integer) 
@@ -574,7 +581,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function standing(its_namespace text, its_name text, uids uuid[]) 
 --     returns TABLE(claim_uid uuid, namespace text, name text, generation bigint, count integer, place bigint) language sql stable body 0d061b318e0ade8ea0f994f5dd71dbe5
 -- function start_terms(p pool, uids uuid[], spec_generations bigint[]) 
---     returns SETOF answer language sql body 37cd47f4dfbfc37354180fd07b93ebd7
+--     returns SETOF answer language sql body 9c036905f814b4e46de28cbb064c4205
 -- function store_run() 
 --     returns text language sql stable body 5e65892ac78b35811d20fa9daa95cd57
 -- function strangers_queue(pool_name text) 
@@ -591,6 +598,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body b09636b7e358c6fef682a5904ce76371
 -- function take_oldest(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 260d49cef7f65d5682bb260f6a6f9e54
+-- function take_over(pools integer[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], reservations text[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 97fa7019839ce07ea95747703d6c452f
 -- function take_random(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 09d27cea63a337c4f68a24f988c9a53e
 -- function term_of(p pool, asked interval) 
@@ -607,3 +616,5 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns TABLE(network_uid uuid, pool_namespace text, pool text, finding text, lo inet, hi inet, claim_uid uuid) language sql stable set plan_cache_mode=force_custom_plan body 57c201a81554b197a607f51c5decdec7
 -- function waiting_answers(p pool, uids uuid[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d788bcd484279f7547f3405621997ec1
+-- function without_reservation(pools integer[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], reservations text[]) 
+--     returns SETOF answer language sql stable body 2edfca06a800b0cd9c503a4190c4fdaf

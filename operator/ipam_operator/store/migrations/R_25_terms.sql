@@ -12,26 +12,30 @@ create or replace function ipam.noted(uid uuid, info jsonb) returns ipam.answer 
 $$;
 
 -- What claims ask for. Another `renewed_at` in a newer spec is a renewal, and makes an expired claim a new one: its value
--- is compared with no clock.
+-- is compared with no clock. So does a reservation that is one no more.
 create or replace function ipam.ask_terms(
-    uids uuid[], spec_generations bigint[], leases interval[], renewals timestamptz[]
+    uids uuid[], spec_generations bigint[], leases interval[], renewals timestamptz[], reserves boolean[]
 ) returns void language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     asked record;
 begin
     with wanted as (
-        select u.uid, u.spec_generation, make_interval(secs => extract(epoch from u.lease)::float8) lease, u.renewed_at
-        from unnest(uids, spec_generations, leases, renewals) u(uid, spec_generation, lease, renewed_at)
+        select u.uid, u.spec_generation, make_interval(secs => extract(epoch from u.lease)::float8) lease, u.renewed_at,
+            coalesce(u.reserved, false) reserved
+        from unnest(uids, spec_generations, leases, renewals, reserves)
+            u(uid, spec_generation, lease, renewed_at, reserved)
         where not exists (select from ipam.tombstone x where x.claim_uid = u.uid)),
     news as (
-        select w.*, t.claim_uid is not null and w.renewed_at is distinct from t.renewed_at and w.renewed_at is not null
+        select w.*, t.claim_uid is not null and (
+            w.renewed_at is distinct from t.renewed_at and w.renewed_at is not null or t.reserved and not w.reserved)
             renewal
         from wanted w left join ipam.term t on t.claim_uid = w.uid
         where case when t.claim_uid is null then w.lease is not null or w.renewed_at is not null
             else t.spec_generation <= w.spec_generation end  -- equal: one that was adopted, or began by the pool's default
-            and (t.claim_uid is null or w.lease is distinct from t.lease or w.renewed_at is distinct from t.renewed_at))
+            and (t.claim_uid is null or w.lease is distinct from t.lease or w.renewed_at is distinct from t.renewed_at
+                or w.reserved <> t.reserved))
     select array_agg(uid) uids, array_agg(spec_generation) spec_generations, array_agg(lease) leases,
-        array_agg(renewed_at) renewals, array_agg(uid) filter (where renewal) renewed
+        array_agg(renewed_at) renewals, array_agg(reserved) reserves, array_agg(uid) filter (where renewal) renewed
     into asked from news;
     -- The newest spec, also of those that ask for nothing new.
     update ipam.term t set spec_generation = u.spec_generation
@@ -40,10 +44,11 @@ begin
     if asked.uids is null then
         return;
     end if;
-    insert into ipam.term as t (claim_uid, spec_generation, lease, renewed_at)
-    select * from unnest(asked.uids, asked.spec_generations, asked.leases, asked.renewals)
+    insert into ipam.term as t (claim_uid, spec_generation, lease, renewed_at, reserved)
+    select * from unnest(asked.uids, asked.spec_generations, asked.leases, asked.renewals, asked.reserves)
     on conflict (claim_uid) do update set
-        lease = excluded.lease, renewed_at = excluded.renewed_at,
+        lease = excluded.lease, renewed_at = excluded.renewed_at, reserved = excluded.reserved,
+        taken_by = case when t.claim_uid = any(asked.renewed) then null else t.taken_by end,
         since = case when t.since is not null and t.claim_uid = any(asked.renewed) then now() else t.since end,
         expired_at = case when t.claim_uid = any(asked.renewed) then null else t.expired_at end;
     -- Of those that hold already, the end moves; a term that is new to them begins now.
@@ -60,7 +65,7 @@ end $$;
 -- answers, so they ask for nothing new.
 create or replace function ipam.keep_terms(
     uids uuid[], spec_generations bigint[], ends timestamptz[], acted boolean[], leases interval[],
-    renewals timestamptz[]
+    renewals timestamptz[], reserves boolean[]
 ) returns void language plpgsql set plan_cache_mode = force_generic_plan as $$
 begin
     -- As everybody: first the pools' rows.
@@ -71,19 +76,21 @@ begin
         spec_generation = case when u.acted then u.spec_generation else t.spec_generation end,
         lease = case when u.acted then make_interval(secs => extract(epoch from u.lease)::float8) else t.lease end,
         renewed_at = case when u.acted then u.renewed_at else t.renewed_at end,
+        reserved = case when u.acted then u.reserved else t.reserved end, taken_by = null,
         -- A lease that is edited later counts from when this one began.
         since = greatest(t.since, least(now(), u.until - ipam.term_of(p, u.lease))), expires_at = u.until,
         expired_at = null
-    from unnest(uids, spec_generations, ends, acted, leases, renewals)
-        u(uid, spec_generation, until, acted, lease, renewed_at)
+    from unnest(uids, spec_generations, ends, acted, leases, renewals, reserves)
+        u(uid, spec_generation, until, acted, lease, renewed_at, reserved)
     left join ipam.lease l on l.claim_uid = u.uid and l.ordinal = 0 and l.released_at is null
     left join ipam.pool p on p.id = l.pool_id
     where t.claim_uid = u.uid and t.spec_generation <= u.spec_generation
         and coalesce(t.expires_at, t.expired_at, '-infinity') < u.until;
-    insert into ipam.term (claim_uid, spec_generation, lease, renewed_at, since, expires_at)
-    select u.uid, u.spec_generation, make_interval(secs => extract(epoch from u.lease)::float8), u.renewed_at,
+    insert into ipam.term (claim_uid, spec_generation, lease, renewed_at, reserved, since, expires_at)
+    select u.uid, u.spec_generation, make_interval(secs => extract(epoch from u.lease)::float8), u.renewed_at, u.reserved,
         least(now(), u.until - ipam.term_of(p, u.lease)), u.until
-    from unnest(uids, spec_generations, ends, leases, renewals) u(uid, spec_generation, until, lease, renewed_at)
+    from unnest(uids, spec_generations, ends, leases, renewals, reserves)
+        u(uid, spec_generation, until, lease, renewed_at, reserved)
     left join ipam.lease l on l.claim_uid = u.uid and l.ordinal = 0 and l.released_at is null
     left join ipam.pool p on p.id = l.pool_id
     where not exists (select from ipam.tombstone x where x.claim_uid = u.uid)
@@ -100,15 +107,16 @@ create or replace function ipam.start_terms(p ipam.pool, uids uuid[], spec_gener
         where t.claim_uid is not null or p.default_lease is not null
         on conflict (claim_uid) do update set
             since = coalesce(t.since, excluded.since), expires_at = coalesce(t.expires_at, excluded.expires_at)
-        returning claim_uid, expires_at)
-    select n.* from begun cross join lateral ipam.noted(claim_uid, jsonb_build_object('expiresAt', expires_at)) n
+        returning claim_uid, expires_at, reserved)
+    select n.* from begun
+    cross join lateral ipam.noted(claim_uid, jsonb_build_object('expiresAt', expires_at, 'reserved', reserved)) n
     where expires_at is not null
 $$;
 
 -- Claims that hold nothing because their term is over; each keeps its address in mind for when it is renewed.
 create or replace function ipam.expired(uids uuid[]) returns setof ipam.answer language sql stable as $$
     select t.claim_uid, 'Expired', null::inet[], null::bigint, null::timestamptz, null::text, null::text, null::bigint,
-        null::int, null::int, null::inet, null::inet[], jsonb_build_object('expiredAt', t.expired_at)
+        null::int, null::int, null::inet, null::inet[], jsonb_build_object('expiredAt', t.expired_at, 'takenBy', t.taken_by)
     from ipam.term t where t.claim_uid = any(uids) and t.expired_at is not null
 $$;
 

@@ -66,8 +66,8 @@ create or replace function ipam.held(uids uuid[]) returns setof ipam.answer lang
         min(l.namespace), min(l.name), null::bigint, null::int, p.prefix_length, p.gateway, p.dns_servers,
         jsonb_build_object(
             'pool', p.name, 'poolNamespace', p.namespace, 'mac', min(l.mac::text),
-            'expiresAt', (select t.expires_at from ipam.term t where t.claim_uid = l.claim_uid))
-    from ipam.lease l join ipam.pool p on p.id = l.pool_id
+            'expiresAt', min(t.expires_at), 'reserved', coalesce(bool_or(t.reserved), false))
+    from ipam.lease l join ipam.pool p on p.id = l.pool_id left join ipam.term t on t.claim_uid = l.claim_uid
     where l.claim_uid = any(uids) and l.released_at is null
     group by l.claim_uid, p.id
 $$;
@@ -103,14 +103,14 @@ end $$;
 -- serves those has done it or will not. Returns Due rows.
 create or replace function ipam.heed_edits(
     its_namespace text, its_name text, uids uuid[], spec_generations bigint[], details boolean, leases interval[],
-    renewals timestamptz[]
+    renewals timestamptz[], reserves boolean[]
 ) returns setof ipam.answer language plpgsql as $$
 begin
     delete from ipam.waiting w
     where w.claim_uid = any(uids)
         and (w.pool_namespace <> its_namespace or ipam.queue_beside(w.pool_name) <> its_name);
     if leases is not null then
-        perform ipam.ask_terms(uids, spec_generations, leases, renewals);
+        perform ipam.ask_terms(uids, spec_generations, leases, renewals, reserves);
     end if;
     if details then
         return query select * from ipam.change_macs(uids, spec_generations);
@@ -582,7 +582,8 @@ create or replace function ipam.allocate(
     pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[],
     counts int[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[],
     sticky_keys text[] default null, leases interval[] default null, renewals timestamptz[] default null,
-    priorities int[] default null, macs macaddr[] default null, retains boolean[] default null
+    priorities int[] default null, macs macaddr[] default null, retains boolean[] default null, reserves boolean[] default null,
+    reservations text[] default null
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     p ipam.pool;
@@ -608,7 +609,8 @@ begin
     end if;
     -- The common case: one new claim for one address, nobody in front, nothing to sweep.
     if cardinality(uids) = 1 and counts[1] = 1 and wishes is null and p.strategy = 'FirstFree'
-        and not p.paused and not p.retiring and macs is null and leases is null and p.default_lease is null
+        and not p.paused and not p.retiring and macs is null and leases is null and reservations is null
+        and p.default_lease is null
         and p.quota is null and namespaces[1] = p.namespace then
         if not exists (select from ipam.lease q where q.claim_uid = uids[1] and q.released_at is null)
             and not exists (select from ipam.tombstone q where q.claim_uid = uids[1])
@@ -644,12 +646,22 @@ begin
             end if;
         end if;
     end if;
+    if reservations is not null then
+        return query select * from ipam.take_over(
+            array[p.id], uids, spec_generations, namespaces, names, counts, actors, reservations);
+    end if;
     return query select * from ipam.heed_edits(
-        pool_namespace, pool_name, uids, spec_generations, hostnames is not null, leases, renewals);
+        pool_namespace, pool_name, uids, spec_generations, hostnames is not null, leases, renewals, reserves);
     return query select * from ipam.answered(uids);
     get diagnostics n = row_count;
     if n > 0 then
         keep := ipam.unanswered(uids);
+    end if;
+    if reservations is not null then
+        return query select * from ipam.without_reservation(
+            array[p.id], uids, spec_generations, namespaces, names, counts, reservations);
+        keep := array(
+            select i from unnest(coalesce(keep, array(select generate_subscripts(uids, 1)))) i where reservations[i] is null);
     end if;
     if exists (select from unnest(namespaces) s where s <> pool_namespace) then
         keep := coalesce(keep, array(select generate_subscripts(uids, 1)));

@@ -220,12 +220,14 @@ create or replace function ipam.allocate_selected(
     its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text,
     its_family int, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], wishes inet[],
     actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[],
-    renewals timestamptz[], priorities int[], macs macaddr[], retains boolean[] default null
+    renewals timestamptz[], priorities int[], macs macaddr[], retains boolean[] default null,
+    reserves boolean[] default null, reservations text[] default null
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     s ipam.selector;
     p ipam.pool;
     keep int[];
+    meant int[];
     home uuid[];
 begin
     update ipam.selector q set used_at = now() where q.namespace = its_namespace and q.name = its_name returning * into s;
@@ -239,7 +241,7 @@ begin
                     uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs, retains);
             end if;
             return query select * from ipam.heed_edits(
-                its_namespace, its_name, uids, spec_generations, hostnames is not null, leases, renewals);
+                its_namespace, its_name, uids, spec_generations, hostnames is not null, leases, renewals, reserves);
             return query select * from ipam.answered(uids);
             return query
             select uids[i], 'Unmatched', null::inet[], null::bigint, null::timestamptz, namespaces[i], names[i],
@@ -259,10 +261,20 @@ begin
             uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs, retains);
         return query select * from ipam.shared_keys(uids, namespaces, names, sticky_keys);
     end if;
+    meant := array(select q.id from ipam.pool q where q.namespace = its_namespace and its_name = any(q.selectors));
+    if reservations is not null then
+        return query select * from ipam.take_over(
+            meant, uids, spec_generations, namespaces, names, counts, actors, reservations);
+    end if;
     return query select * from ipam.heed_edits(
-        its_namespace, its_name, uids, spec_generations, hostnames is not null, leases, renewals);
+        its_namespace, its_name, uids, spec_generations, hostnames is not null, leases, renewals, reserves);
     return query select * from ipam.answered(uids);
     keep := ipam.unanswered(uids);
+    if reservations is not null then
+        return query select * from ipam.without_reservation(
+            meant, uids, spec_generations, namespaces, names, counts, reservations);
+        keep := array(select i from unnest(keep) i where reservations[i] is null);
+    end if;
     if keep = '{}' then
         return;
     end if;

@@ -2,7 +2,7 @@
 select * from ipam.allocate(
     $1::text, $2::text, $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::int[], $8::inet[], $9::text[],
     $10::text[], $11::text[], $12::text[], $13::text[], $14::interval[], $15::timestamptz[],
-    $16::int[], $17::text[]::macaddr[], $18::boolean[]);
+    $16::int[], $17::text[]::macaddr[], $18::boolean[], $19::boolean[], $20::text[]);
 
 -- name: serve
 select * from ipam.serve($1::text, $2::text, $3::int, $4::boolean);
@@ -25,7 +25,7 @@ select * from ipam.expire($1::int, $2::text, $3::text);
 
 -- name: keep_terms
 select ipam.keep_terms(
-    $1::uuid[], $2::bigint[], $3::timestamptz[], $4::boolean[], $5::interval[], $6::timestamptz[]);
+    $1::uuid[], $2::bigint[], $3::timestamptz[], $4::boolean[], $5::interval[], $6::timestamptz[], $7::boolean[]);
 
 -- name: adopt
 select * from ipam.adopt(
@@ -35,4 +35,4 @@ select * from ipam.adopt(
 select * from ipam.allocate_selected(
     $1::text, $2::text, $3::text, $4::text::jsonb, $5::text, $6::text, $7::int, $8::uuid[], $9::bigint[], $10::text[],
     $11::text[], $12::int[], $13::inet[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[],
-    $19::interval[], $20::timestamptz[], $21::int[], $22::text[]::macaddr[], $23::boolean[]);
+    $19::interval[], $20::timestamptz[], $21::int[], $22::text[]::macaddr[], $23::boolean[], $24::boolean[], $25::text[]);

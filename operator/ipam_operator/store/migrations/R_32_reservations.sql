@@ -1,0 +1,70 @@
+-- Claims that take over what another one of their namespace has reserved. Callers hold the rows of the pools.
+
+-- The live reservation of this name in these pools.
+create or replace function ipam.reservation(pools int[], its_namespace text, its_name text)
+    returns table (claim_uid uuid, pool_id int, addrs inet[], here boolean) language sql stable as $$
+    select l.claim_uid, l.pool_id, array_agg(l.addr order by l.ordinal), l.pool_id = any(pools)
+    from ipam.term t join ipam.lease l on l.claim_uid = t.claim_uid and l.released_at is null
+    where t.reserved and l.namespace = its_namespace and l.name = its_name
+    group by l.claim_uid, l.pool_id
+    order by 4 desc limit 1
+$$;
+
+-- Move addresses to the claims that name their reservation (null: claim k names none), where nobody sees them free.
+-- Returns what the reserving claims are told, and Due rows.
+create or replace function ipam.take_over(
+    pools int[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], actors text[],
+    reservations text[]
+) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
+declare
+    r record;
+    p ipam.pool;
+    k int;
+    old ipam.lease;
+    fence bigint;
+begin
+    for k in select generate_subscripts(uids, 1) loop
+        continue when reservations[k] is null
+            or exists (select from ipam.lease l where l.claim_uid = uids[k] and l.released_at is null)
+            or exists (select from ipam.tombstone t where t.claim_uid = uids[k])
+            or exists (select from ipam.term t where t.claim_uid = uids[k] and t.expired_at is not null);
+        select * into r from ipam.reservation(pools, namespaces[k], reservations[k]);
+        continue when r.claim_uid is null or not r.here or cardinality(r.addrs) <> counts[k];
+        select * into p from ipam.pool q where q.id = r.pool_id;
+        fence := nextval('ipam.lease_generation');
+        select * into old from ipam.lease l where l.claim_uid = r.claim_uid and l.released_at is null and l.ordinal = 0;
+        update ipam.lease l set released_at = now(), reusable_at = now(), act = 'R', actor = actors[k]
+        where l.claim_uid = r.claim_uid and l.released_at is null;
+        delete from ipam.lease l where l.pool_id = p.id and l.addr = any(r.addrs);
+        insert into ipam.lease (pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor)
+        select p.id, a.addr, uids[k], a.i - 1, fence, namespaces[k], names[k], actors[k]
+        from unnest(r.addrs) with ordinality a(addr, i);
+        delete from ipam.waiting w where w.claim_uid = uids[k];
+        delete from ipam.mac_edit e where e.claim_uid = r.claim_uid;
+        update ipam.term t set since = null, expires_at = null, expired_at = now(), reserved = false, taken_by = names[k]
+        where t.claim_uid = r.claim_uid;
+        perform ipam.start_terms(p, array[uids[k]], array[spec_generations[k]]);
+        return query
+        select e.claim_uid, e.outcome, e.addrs, e.generation, e.allocated_at, old.namespace, old.name, t.spec_generation,
+            e.queue_position, e.prefix_length, e.gateway, e.dns_servers, e.info
+        from ipam.expired(array[r.claim_uid]) e join ipam.term t on t.claim_uid = e.claim_uid;
+        if old.mac is not null then
+            return query select * from ipam.free_macs(array[old.network_id], array[old.mac]);
+        end if;
+        -- The MAC address of the claim itself is a matter of `change_macs`, as that of any that holds.
+        return query select * from ipam.change_macs(array[uids[k]], array[spec_generations[k]]);
+    end loop;
+end $$;
+
+-- What those are told that name a reservation which they could not take over.
+create or replace function ipam.without_reservation(
+    pools int[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], reservations text[]
+) returns setof ipam.answer language sql stable as $$
+    select u.uid, 'Unreserved', null::inet[], null::bigint, null::timestamptz, u.namespace, u.name, u.generation,
+        null::int, null::int, null::inet, null::inet[], jsonb_build_object(
+            'reservation', u.reservation, 'found', r.claim_uid is not null, 'here', r.here, 'holds', cardinality(r.addrs))
+    from unnest(uids, spec_generations, namespaces, names, counts, reservations)
+        u(uid, generation, namespace, name, count, reservation)
+    left join lateral ipam.reservation(pools, u.namespace, u.reservation) r on true
+    where u.reservation is not null and u.uid not in (select a.claim_uid from ipam.answered(uids) a)
+$$;
