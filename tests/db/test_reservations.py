@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ipam_operator.domain.findings import FindingType
 from ipam_operator.domain.model import ClaimRequest, Consent, Promise, Term
 from ipam_operator.domain.outcome import Granted, Reason
 from tests.support.store import Store, claim, claims, granted, only, refused, selector, texts
@@ -182,3 +183,16 @@ async def test_a_restored_store_knows_that_it_reserves(database_url: str) -> Non
         until_then = datetime.now(UTC).replace(microsecond=0) + HOUR
         await store.claims.keep([Promise(reserving.identity.uid, 1, until_then, RESERVE)])
         assert len(granted(await store.ask(taker(of, reserving)))) == 1
+
+
+async def test_a_reservation_may_come_later(database_url: str) -> None:
+    """A claim that found none is one that the resync asks again, and then takes over."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/28")
+        reserving = claim(of, term=RESERVE)
+        early = taker(of, reserving)
+        assert only(await store.ask(early)).reason is Reason.RESERVATION_NOT_FOUND
+        found = await store.audit.compare({early.identity.uid: ""}, settled_seconds=0)
+        assert [one.claim_uid for one in found if one.type is FindingType.UNKNOWN] == [early.identity.uid]
+        await store.ask(reserving)
+        assert granted(await store.ask(early)).keys() == {early.identity.uid}
