@@ -12,7 +12,8 @@ comment on table mac_edit is
 
 alter table selector
     add meaning text[],
-    add untold boolean not null default false;
+    add untold boolean not null default true;  -- of those that are there it is not known what they were told
+alter table selector alter column untold set default false;
 comment on column selector.meaning is 'The pools that it means, best first, those that are tied marked so; null: not yet looked up.';
 comment on column selector.untold is 'Its meaning has changed, and claims that wait by it have yet to be told.';
 
