@@ -339,3 +339,14 @@ async def test_by_selector_each_is_answered_once(database_url: str) -> None:
         served = await store.ask(claim(web, mac=MAC))
         assert [type(one) for one in served.outcomes] == [Refused]
         assert await store.value("select pool_name from ipam.waiting") == f"{web.place.name}#"
+
+
+async def test_an_edit_that_is_taken_back_waits_no_more(database_url: str) -> None:
+    """Also where nobody says a MAC address any more."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/28")
+        holder, one = claim(of, mac=MAC), claim(of)
+        await store.ask(holder, one)
+        assert only(await store.ask(edited(one, MAC))).reason is Reason.MAC_CONFLICT
+        await store.ask(edited(holder, ""))
+        assert list(granted(await store.ask(edited(one, "", 3)))) == [one.identity.uid]

@@ -257,3 +257,30 @@ async def test_more_than_fit_into_one_look_stand_in_nobodys_way(database_url: st
         await store.ask(*claims(of, 2500, count=254))
         small = claims(of, 30)
         assert granted(await store.ask(*small)).keys() == {one.identity.uid for one in small}
+
+
+async def test_wishes_that_cannot_be_served_stand_in_nobodys_way(database_url: str) -> None:
+    """For what cools or is kept for others, or beyond a quota: another one's wish is looked at all the same."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/24", allowed=Consent("All"), quota=1, cool_down=3600)
+        kept = claim(of, namespace="guest", retain=True)
+        (address,) = granted(await store.ask(kept))[kept.identity.uid]
+        await store.release(kept)
+        await store.ask(*(claim(of, namespace="other", wanted=str(address)) for _ in range(1200)))
+        await store.ask(claim(of, namespace="guest"))
+        await store.ask(*(claim(of, namespace="guest", wanted=f"10.0.0.{100 + n % 100}") for n in range(1200)))
+        own = claim(of, wanted="10.0.0.77")
+        assert granted(await store.ask(own)).keys() == {own.identity.uid}
+
+
+async def test_beyond_a_quota_that_is_used_up_meanwhile_others_come(database_url: str) -> None:
+    """One look grants what the quota takes of a thousand, and sees who is behind them."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/24", allowed=Consent("All"), quota=5, paused=True)
+        await store.ask(*claims(of, 1100, count=2, namespace="guest"))
+        behind = claim(of)
+        await store.ask(behind)
+        await store.change(of, paused=False)
+        served = granted(await store.serve(of))
+        assert len(served) == 3
+        assert behind.identity.uid in served

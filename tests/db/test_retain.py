@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ipam_operator.domain.model import ClaimDetail, Release, Strategy
-from ipam_operator.domain.outcome import Accepted, Reason, Refused, Removed
+from ipam_operator.domain.outcome import Accepted, Granted, Reason, Refused, Removed
 from tests.support.store import Store, claim, claims, granted, only, refused, selector, spans, texts
 
 
@@ -178,3 +178,78 @@ async def test_memory_lasts_as_long_as_what_is_kept(database_url: str) -> None:
         assert await store.value("select array_agg(distinct key) from ipam.memory") == ["kept"]
         again = claim(of, name="kept", count=2)
         assert granted(await store.ask(again)) == {again.identity.uid: had}
+
+
+async def test_several_of_one_key_have_all_of_it_again(database_url: str) -> None:
+    """Two live claims shared a key, and both went: whoever comes with it gets what is kept, one after the other."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/24")
+        first, second = (claim(of, key="x", retain=True) for _ in range(2))
+        had = set(texts(await store.ask(first, second)))
+        await store.release(second)
+        await store.release(first)
+        await store.ask(*claims(of, 3))
+        again = [texts(await store.ask(claim(of, key="x")))[0] for _ in range(2)]
+        assert set(again) == had
+        both = claim(of, name="y", count=2, retain=True)
+        kept = granted(await store.ask(both))[both.identity.uid]
+        await store.release(both)
+        three = claim(of, name="y", count=3)
+        assert set(kept) < set(granted(await store.ask(three))[three.identity.uid])
+
+
+@pytest.mark.parametrize("quota", [None, 9])
+async def test_who_comes_back_takes_nothing_from_those_who_wait(database_url: str, quota: int | None) -> None:
+    """In a full pool with a queue its own address is for nobody else; what is free goes to the queue all the same."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29", quota=quota)
+        kept = claim(of, name="web-0", retain=True)
+        addresses = granted(await store.ask(kept))[kept.identity.uid]
+        await store.release(kept)
+        held = await store.take(of, 5)
+        waiting = claim(of)
+        assert only(await store.ask(waiting)).reason is Reason.POOL_EXHAUSTED
+        again = claim(of, name="web-0")
+        assert granted(await store.ask(again)) == {again.identity.uid: addresses}
+        await store.release(again, held[0])
+        both = [claim(of, name="web-0"), claim(of, name="web-0")]
+        await store.ask(*both)
+        served = await store.serve(of)
+        assert refused(served) == {}
+        assert waiting.identity.uid in await store.held()
+        await store.assert_history_is_ledger()
+
+
+async def test_by_selector_it_comes_back_past_a_better_pool(database_url: str) -> None:
+    """Also where somebody waits who does not fit: its own address is better than one of the best pool."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29", labels={"a": "b"}, priority=1)
+        best = await store.pool("10.1.0.0/29", labels={"a": "b"}, priority=9)
+        kept = claim(of, name="web-0", retain=True)
+        addresses = granted(await store.ask(kept))[kept.identity.uid]
+        await store.release(kept)
+        await store.take(of, 3)
+        await store.take(best, 5)
+        meaning = selector(labels={"a": "b"})
+        await store.ask(claim(meaning, count=3))
+        again = claim(meaning, name="web-0")
+        served = await store.ask(again)
+        assert granted(served) == {again.identity.uid: addresses}
+        assert [one.pool for one in served.outcomes if isinstance(one, Granted)] == [of.identity.ref]
+
+
+async def test_in_an_lru_pool_what_is_over_counts_no_more(database_url: str) -> None:
+    """Its rows stay in the ledger for their age; they are neither kept nor in the way of what is."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/28", strategy=Strategy.LEAST_RECENTLY_USED, quota=2)
+        over = [claim(of, retain=True) for _ in range(2)]
+        await store.ask(*over)
+        await store.release(*over)
+        await store.cooled(of)
+        kept = claim(of, name="web-0", retain=True)
+        await store.ask(kept)
+        await store.release(kept)
+        assert [one.claim for one in await store.claims.retained()] == ["web-0"]
+        await store.sql("update ipam.memory set at = now() - interval '90 days'")
+        await store.ownership.tidy(timedelta(days=30))
+        assert await store.value("select array_agg(key) from ipam.memory") == ["web-0"]

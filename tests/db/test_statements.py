@@ -241,8 +241,8 @@ async def test_parents_take_one_short_transaction(store: Store, meter: Meter) ->
     spread = pool(parent, *(f"10.{k}.0.0/16" for k in range(64)))
     counted = await meter.statements(lambda: store.pools.apply(spread))
     assert counted == {
-        "BEGIN": 1, "idle_limit": 1, "network_by_name": 1, "pool_by_name": 1, "overlapping": 1, "put_pool": 1,
-        "COMMIT": 1,
+        "BEGIN": 1, "idle_limit": 1, "network_by_name": 1, "lock_namespace": 1, "pool_by_name": 1,
+        "overlapping": 1, "put_pool": 1, "COMMIT": 1,
     }  # fmt: skip
 
 

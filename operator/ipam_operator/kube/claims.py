@@ -159,6 +159,7 @@ class ClaimReconciler:
         # A list after a restart comes in name order: who was first is told by the API server's clock.
         asked.sort(key=_place)
         for delay in _STORE_DELAYS:
+            began = time.monotonic()
             try:
                 served = await self._allocate(pool, asked)
                 break
@@ -170,7 +171,10 @@ class ClaimReconciler:
         items = {one.item.uid: one.item for one in asked}
         now = time.monotonic()
         for outcome in served.outcomes:
-            item = items.pop(_claim_of(outcome), None)
+            item = items.get(_claim_of(outcome))
+            if isinstance(outcome, Refused) and self._standing.overtaken(outcome, began):
+                continue  # if asked, it is done below: its grant is written already
+            items.pop(_claim_of(outcome), None)
             if item is None:
                 self._write_served(outcome)
             else:

@@ -99,12 +99,14 @@ class Parents:
 
     async def pool(self, tx: Connection, ref: ObjectRef) -> tuple[int, UUID, int] | None:
         """Id, UID and network id of the pool of this name, locked until the transaction ends."""
+        await tx.rows("lock_namespace", ref.namespace)
         for row in await tx.rows("pool_by_name", ref.namespace, ref.name):
             return row["id"], row["uid"], row["network_id"]
         return None
 
     async def pools_of(self, tx: Connection, network: StoredNetwork) -> list[StoredPool]:
         """The network's pools, locked until the transaction ends."""
+        await tx.rows("lock_namespace", network.identity.ref.namespace)
         rows = await tx.rows("pools_of_network", network.id)
         return [StoredPool(row["id"], _pool_request(row, network.identity.ref)) for row in rows]
 

@@ -84,7 +84,7 @@ create table held_by (
 comment on table held_by is 'Live addresses by the claims'' namespace, where that matters: of other namespaces, and of all in a pool with a quota.';
 
 create table history (
-    at timestamp with time zone not null default now(),
+    at timestamp with time zone not null default clock_timestamp(),
     pool_id integer not null,
     addr inet not null,
     claim_uid uuid not null,
@@ -399,7 +399,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 68672ad3f33d1d65897d1478ce80add7
 -- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body f9833cc697e710d7c21a41ba3b2321b2
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body ab1acdac551634aaf99df11d399d0324
 -- function answered(uids uuid[]) 
 --     returns SETOF answer language plpgsql stable set plan_cache_mode=force_generic_plan body 647272ca4a30de3792f68c679e92f376
 -- function any_macs() 
@@ -417,7 +417,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function carve_own(p pool, uid uuid, its_namespace text, its_name text, wish inet) 
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body f02d6d84c67f4d00a7770791e7850d1e
 -- function change_macs(uids uuid[], spec_generations bigint[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d49c772db2cb11825bfa03dc62813008
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body adae38a685f51a7932c669775dd5aa5a
 -- function claim_store(mine uuid, adopt boolean) 
 --     returns uuid language plpgsql body fcf044ead57bcb54cfd80fc5e42ece3e
 -- function clamped_size(lo inet, hi inet) 
@@ -447,7 +447,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function forbidden(uids uuid[]) 
 --     returns SETOF answer language sql stable body 17d470cd3bab1642fefe76d837e4295b
 -- function forget_selectors(unused interval) 
---     returns void language plpgsql body 88719d85fba5efc23a9ffd56d583f4a7
+--     returns void language plpgsql body 4db5a5eb53a4197c0d410a2036f51439
 -- function free_macs(networks integer[], freed macaddr[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 0fcd513bb0989a0b9801d91fcca7db56
 -- function full_length(a inet) 
@@ -467,13 +467,13 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function held(uids uuid[]) 
 --     returns SETOF answer language sql stable body e3d0559627ea5369d633f48947af54d7
 -- function held_outside(p integer, new_lo inet[], new_hi inet[], lim integer) 
---     returns TABLE(total bigint, addr inet, namespace text, name text) language sql stable body 4756a4b3f91e0792b39aa0e6b041e1bf
+--     returns TABLE(total bigint, addr inet, namespace text, name text) language sql stable body cf9552ce3aed299474f9d2873be7e2c0
 -- function keep_retained(it integer, its_namespace text, its_name text) 
 --     returns void language sql body 356dc3c2c53a89dcf36486302eee0697
 -- function keep_terms(uids uuid[], spec_generations bigint[], ends timestamp with time zone[], acted boolean[], leases interval[], renewals timestamp with time zone[], reserves boolean[]) 
 --     returns void language plpgsql set plan_cache_mode=force_generic_plan body ec6ace81541184a6e94da8786b3edf80
 -- function keepers(uids uuid[], retains boolean[]) 
---     returns uuid[] language sql stable body 67d6aaccf17377c17cf0a44b56718c1a
+--     returns uuid[] language sql stable body 89e0c050af5b111d331c7a306af90def
 -- function key_of(uid uuid, its_name text) 
 --     returns text language plpgsql stable body 5fa616154068e45cdd749c473222bfe5
 -- function lead(me text, seconds double precision) 
@@ -486,6 +486,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns boolean language plpgsql stable body f7aefaa8c4e76baf056c22269b5a079f
 -- function lock_macs(networks integer[], macs macaddr[]) 
 --     returns void language plpgsql body 5dc61f39090a2a766c2eb80e2216f646
+-- function lock_namespaces(its_namespaces text[]) 
+--     returns void language plpgsql body 2e4e66e8f4237911be0f233e70d16fa1
 -- function lock_pool_name(pool_namespace text, pool_name text) 
 --     returns void language sql body 2af2bd61a2b2d9c408913f4cdb1af053
 -- function lock_selectors(its_namespace text) 
@@ -499,7 +501,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function mac_twins(p pool, uids uuid[]) 
 --     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 02665b9555add412bc00b4e91e04b2e3
 -- function may_return(p pool, its_namespace text, its_key text) 
---     returns boolean language plpgsql stable body ff45b28fc190f0b54baad34d986e981c
+--     returns boolean language plpgsql stable body ecc9d6c2da57d2bdd25a1ea6cbb69480
 -- function meant(s selector) 
 --     returns TABLE(id integer, name text, priority integer, tied boolean) language sql stable body 00b7979571f1d3688f8079dbae6a70da
 -- function network_counters(uids uuid[]) 
@@ -521,9 +523,9 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function put_network(new_uid uuid, new_namespace text, new_name text, new_generation bigint, new_vrf text, new_cidr cidr, new_type text, new_gateway inet, new_dns inet[], new_reserved_lo inet[], new_reserved_hi inet[]) 
 --     returns integer language plpgsql body 20a661918add89f5340aeba9eba5e113
 -- function put_pool(new_uid uuid, new_namespace text, new_name text, new_generation bigint, its_network integer, new_type text, new_strategy text, new_cool_down interval, new_default_lease interval, new_max_lease interval, new_paused boolean, new_asked_lo inet[], new_asked_hi inet[], new_exclude_lo inet[], new_exclude_hi inet[], part_lo inet[], part_hi inet[], new_lo inet[], new_hi inet[], new_labels jsonb, new_priority integer, new_allowed_from text, new_allowed_selector jsonb, new_quota bigint) 
---     returns integer language plpgsql body eb952362c085bb14e09c6d36b1ef03a7
+--     returns integer language plpgsql body 3f0437223a2b41bc174b6ea143adb5e5
 -- function put_tenants(changes jsonb, whole boolean) 
---     returns TABLE(namespace text, name text) language plpgsql body 7fef93f4d6ed80685aa31cc04380e66a
+--     returns TABLE(namespace text, name text) language plpgsql body 3fe4d56150c858f80af84ed69bb3e311
 -- function queue_beside(place text) 
 --     returns text language sql immutable body 1f5e08b0dedcb247976d35f403a3a09c
 -- function queues(p pool) 
@@ -555,7 +557,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function retire_network(its_uid uuid, its_namespace text, its_name text, lim integer) 
 --     returns TABLE(total bigint, namespace text, name text) language plpgsql body 2303ac91bbf7e701fee4af0c06f05eb1
 -- function retire_pool(its_uid uuid, its_namespace text, its_name text, lim integer) 
---     returns TABLE(total bigint, namespace text, name text) language plpgsql body d162b38fd4a64fea792f15ceccacc6ee
+--     returns TABLE(total bigint, namespace text, name text) language plpgsql body 6f8a892a3e57b87ba75ab7d48b1c82dd
 -- function room(p pool, its_namespace text) 
 --     returns bigint language plpgsql stable body 43325a231357562a1fc5c3cddc9c37e1
 -- function selected_answers(s selector, uids uuid[]) 
@@ -566,12 +568,14 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body d2bda4bcb7297e561a56b1d2e518cbc4
 -- function serve_mac_edits(p pool) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body ee1cc3d0509910a627c465514b23a92f
+-- function serve_returning(p pool, lim integer) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 75f8fb8a8f8362d5e99c101fdeb2450b
 -- function serve_selected(p pool, lim integer) 
 --     returns SETOF answer language plpgsql body 762d98c69c581c84b103bef238726eac
 -- function serve_waiting(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body a509e30474f8435b89a2820597c9b616
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body b3ecdf2e937c3af21035988cd255e3ee
 -- function served_next(p pool, stock bigint, full_up text[], lim integer) 
---     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 66377c53c05497c44e4fd8c9d0ba99a5
+--     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 6647d370e9c67e646342e592e95fe9cd
 -- function set_aside(p pool, twins uuid[], served uuid[]) 
 --     returns uuid[] language sql body 2a823a4d2947ef77ba60ffe6da8a5e35
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 
@@ -595,7 +599,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function take_first(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body b732f1491e02c8cb479fc6341ae04496
 -- function take_for(p pool, uids uuid[], namespaces text[], names text[], counts integer[], chosen integer[] DEFAULT NULL::integer[]) 
---     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body b09636b7e358c6fef682a5904ce76371
+--     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body e433d1f02ed0dfa04d8b098710d87bac
 -- function take_oldest(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 260d49cef7f65d5682bb260f6a6f9e54
 -- function take_over(pools integer[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], reservations text[]) 
@@ -605,7 +609,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function term_of(p pool, asked interval) 
 --     returns interval language sql immutable body 6f8a1643998005c245af1f332f78ed75
 -- function tidy(remember interval) 
---     returns bigint language plpgsql body 64fa0ab7a0782d0373586bdc0c3c736b
+--     returns bigint language plpgsql body e4c0a66c5b2da4a0cce86596b1e5c72b
 -- function twins_answers(p pool, uids uuid[]) 
 --     returns SETOF answer language sql stable body 17843df7335ac6c053b71b1d1164a3fd
 -- function twins_queue(pool_name text) 

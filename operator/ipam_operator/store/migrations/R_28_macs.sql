@@ -94,7 +94,8 @@ declare
     freed macaddr[] := '{}';
 begin
     if not ipam.any_macs() and not exists (
-        select from ipam.lease l where l.mac is not null and l.released_at is null) then
+        select from ipam.lease l where l.mac is not null and l.released_at is null)
+        and not exists (select from ipam.mac_edit e where e.claim_uid = any(uids)) then
         return;
     end if;
     perform ipam.lock_macs(array_agg(p.network_id), array_agg(m.mac))

@@ -162,6 +162,7 @@ declare
     most bigint;  -- that those who are passed let through; null: all of it
     refused bigint;
     stands boolean := false;
+    short text[] := '{}';  -- namespaces with claims that their quota cannot take any more
 begin
     loop
         looked := 0;
@@ -188,7 +189,10 @@ begin
             continue when again and w.claim_uid = any(chosen);
             if p.quota is not null then
                 room := coalesce((rooms ->> w.namespace)::bigint, ipam.room(p, w.namespace));
-                continue when w.count > room;
+                if w.count > room then
+                    short := short || w.namespace;
+                    continue;
+                end if;
             end if;
             if w.count > stock - given then
                 continue when again;
@@ -212,7 +216,7 @@ begin
             or looked < lim and cardinality(skipped) < 100;
         again := true;
         fits := least(fits, stock - given);
-        full_up := full_up || array(select r.key from jsonb_each_text(rooms) r where r.value = '0');
+        full_up := full_up || short || array(select r.key from jsonb_each_text(rooms) r where r.value = '0');
     end loop;
     if given > 0 or refused is not null then
         update ipam.waiting q set
@@ -233,6 +237,58 @@ begin
     return found;
 end $$;
 
+-- Bind those of whom the pool keeps as many addresses as they ask for: they take nothing from anybody, so they pass the
+-- queue. Of several that are known by one key, the first.
+create or replace function ipam.serve_returning(p ipam.pool, lim int) returns setof ipam.answer
+    language plpgsql set plan_cache_mode = force_generic_plan as $$
+declare
+    comers uuid[];
+    sizes int[];
+    twins uuid[];
+    back record;
+begin
+    if not exists (
+        select from ipam.lease l where l.pool_id = p.id and l.retained is not null and l.reusable_at > now()) then
+        return;
+    end if;
+    select array_agg(g.claim_uid order by g.priority desc, g.seq), array_agg(g.count order by g.priority desc, g.seq)
+    into comers, sizes from (
+        select f.* from (
+            select w.claim_uid, w.namespace, w.count, w.priority, w.seq,
+                row_number() over (partition by w.namespace, k.key order by w.priority desc, w.seq) nth,
+                (select count(*) from ipam.lease l
+                    where l.pool_id = p.id and l.namespace = w.namespace and l.retained = k.key and l.reusable_at > now()
+                ) kept
+            from ipam.waiting w cross join lateral (select ipam.key_of(w.claim_uid, w.name) key) k
+            where w.pool_namespace = p.namespace and w.pool_name = any(ipam.queues(p)) and w.wanted is null
+                and w.namespace in (
+                    select l.namespace from ipam.lease l where l.pool_id = p.id and l.retained is not null)) f
+        where f.nth = 1 and f.count <= f.kept and (p.quota is null or f.count <= ipam.room(p, f.namespace))
+        order by f.priority desc, f.seq limit lim) g;
+    perform from ipam.waiting w where w.claim_uid = any(comers) order by w.claim_uid for update;
+    if comers is null then
+        return;
+    end if;
+    perform ipam.dismiss_holders(comers);
+    if p.quota is not null then
+        comers := comers[1:1];  -- its room is for one at a time
+    end if;
+    twins := ipam.mac_twins(p, comers);
+    -- As they were seen: they may have turned elsewhere before they were locked.
+    with gone as (
+        delete from ipam.waiting w using unnest(comers, sizes) c(uid, size)
+        where w.claim_uid = c.uid and w.count = c.size and w.pool_namespace = p.namespace
+            and w.pool_name = any(ipam.queues(p)) and w.wanted is null and w.claim_uid <> all(twins)
+        returning w.*)
+    select array_agg(claim_uid) uids, array_agg(generation) generations, array_agg(namespace) namespaces,
+        array_agg(name) names, array_agg(count) counts, array_agg(actor) actors into back from gone;
+    if back.uids is not null then
+        return query select * from ipam.grant_leases(
+            p, back.uids, back.generations, back.namespaces, back.names, back.counts, back.actors,
+            ipam.take_for(p, back.uids, back.namespaces, back.names, back.counts));
+    end if;
+end $$;
+
 -- Bind whoever waits, as far as addresses are there. Named wishes go before free choice. The caller holds the pool's
 -- row.
 create or replace function ipam.serve_waiting(p ipam.pool, lim int) returns setof ipam.answer
@@ -249,7 +305,9 @@ declare
     twins uuid[] := '{}';
     stock bigint;
     left_over int := lim;
+    refilled boolean;
 begin
+    full_up := ipam.full_up(p);
     -- Locked, because a release that names another pool or a claim that turns to one may take a place away meanwhile.
     for w in
         select q.* from ipam.waiting q
@@ -259,7 +317,15 @@ begin
                     select f.lo from ipam.free_range f where f.pool_id = p.id and f.hi >= q.wanted order by f.hi limit 1
                 ) f where f.lo <= q.wanted)
             or exists (
-                select from ipam.lease l where l.pool_id = p.id and l.addr = q.wanted and l.released_at is not null))
+                select from ipam.lease l
+                where l.pool_id = p.id and l.addr = q.wanted and l.released_at is not null and (
+                    l.reusable_at <= now() or l.namespace = q.namespace and (
+                        l.retained = ipam.key_of(q.claim_uid, q.name) or exists (
+                            select from ipam.memory m
+                            where m.namespace = q.namespace and m.key = ipam.key_of(q.claim_uid, q.name)
+                                and m.pool_namespace = p.namespace and m.pool_name = p.name
+                                and m.addr = q.wanted and m.generation = l.generation)))))
+            and q.namespace <> all(full_up)
         order by q.priority desc, q.seq limit lim for update of q
     loop
         continue when ipam.dismiss_holders(array[w.claim_uid]);
@@ -291,6 +357,7 @@ begin
     if twins <> '{}' then
         return query select * from ipam.twins_answers(p, ipam.set_aside(p, twins, taken));
     end if;
+    return query select * from ipam.serve_returning(p, lim);
     full_up := ipam.full_up(p);
     stock := ipam.available(p, 1024);
     if stock = 0 or not exists (select from ipam.head_of_queue(p, full_up, null, 1)) then
@@ -329,7 +396,12 @@ begin
             stock := stock - queue.total;
             left_over := left_over - cardinality(queue.uids);
         end if;
-        exit when twins = '{}' or stock = 0 or left_over <= 0;
+        -- What cooled from its new holder was none of the stock.
+        refilled := stock = 0 and queue.uids is not null and ipam.available(p, 1) > 0;
+        if refilled then
+            stock := ipam.available(p, queue.total);
+        end if;
+        exit when twins = '{}' and not refilled or stock = 0 or left_over <= 0;
         full_up := ipam.full_up(p);
     end loop;
 end $$;
@@ -535,13 +607,19 @@ begin
     select sum(c) into total from unnest(counts) c;
     begin
         for wish in
-            select u.k, m.addr, m.generation
+            select u.k, u.count, c.addr, c.generation
             from unnest(uids, namespaces, names, counts) with ordinality u(uid, namespace, name, count, k)
             cross join lateral (select ipam.key_of(u.uid, u.name) key) i
-            join ipam.memory m on m.namespace = u.namespace and m.key = i.key
-                and m.pool_namespace = p.namespace and m.pool_name = p.name and m.ordinal < u.count
-            order by u.k, m.ordinal
+            cross join lateral (
+                select l.addr, l.generation, 0 way, -l.generation turn, l.ordinal from ipam.lease l
+                where l.pool_id = p.id and l.namespace = u.namespace and l.retained = i.key and l.reusable_at > now()
+                union all
+                select m.addr, m.generation, 1, 0, m.ordinal from ipam.memory m
+                where m.namespace = u.namespace and m.key = i.key
+                    and m.pool_namespace = p.namespace and m.pool_name = p.name and m.ordinal < u.count) c
+            order by u.k, c.way, c.turn, c.ordinal
         loop
+            continue when cardinality(array_positions(owners, wish.k)) >= wish.count;
             if not ipam.carve(p.id, wish.addr) then
                 delete from ipam.lease l where l.pool_id = p.id and l.addr = wish.addr
                     and l.generation = wish.generation and l.released_at is not null;
@@ -845,7 +923,7 @@ create or replace function ipam.keepers(uids uuid[], retains boolean[]) returns 
     select coalesce(array_agg(k.claim_uid), '{}') from (
         select l.claim_uid, p.quota, sum(count(*)) over (partition by p.id, l.namespace order by l.claim_uid) + (
             select count(*) from ipam.lease r
-            where r.pool_id = p.id and r.namespace = l.namespace and r.retained is not null) total
+            where r.pool_id = p.id and r.namespace = l.namespace and r.retained is not null and r.reusable_at > now()) total
         from unnest(uids, retains) u(uid, retain) left join ipam.claim_detail d on d.claim_uid = u.uid
         join ipam.lease l on l.claim_uid = u.uid and l.released_at is null join ipam.pool p on p.id = l.pool_id
         where coalesce(u.retain, d.retain)

@@ -7,6 +7,13 @@ begin
     perform from ipam.selector s where s.namespace = its_namespace order by s.name for no key update;
 end $$;
 
+-- All that a change of what selectors mean in these namespaces may write: selectors, then pools, in order.
+create or replace function ipam.lock_namespaces(its_namespaces text[]) returns void language plpgsql as $$
+begin
+    perform ipam.lock_selectors(one.name) from (select distinct unnest(its_namespaces) name order by 1) one;
+    perform from ipam.pool p where p.namespace = any(its_namespaces) order by p.id for no key update;
+end $$;
+
 -- Pools that a selector means, best first. One that is tied with another of its priority, or stands behind such two,
 -- is never reached: nobody chooses among equals.
 create or replace function ipam.meant(s ipam.selector)
@@ -47,9 +54,7 @@ declare
         select distinct s.namespace from ipam.selector s where s.used_at < now() - unused order by 1);
     its_namespace text;
 begin
-    foreach its_namespace in array old loop
-        perform ipam.lock_selectors(its_namespace);
-    end loop;
+    perform ipam.lock_namespaces(old);
     foreach its_namespace in array old loop
         delete from ipam.selector s where s.namespace = its_namespace and s.used_at < now() - unused and not exists (
             select from ipam.waiting w
@@ -80,9 +85,7 @@ begin
     if changed > 0 then
         lenders := array(
             select distinct q.namespace from ipam.pool q where q.allowed_from = 'Selector' order by 1);
-        foreach its_namespace in array lenders loop
-            perform ipam.lock_selectors(its_namespace);
-        end loop;
+        perform ipam.lock_namespaces(lenders);
         foreach its_namespace in array lenders loop
             perform ipam.assign_selectors(its_namespace);
         end loop;
@@ -200,7 +203,10 @@ begin
                         ) f where f.lo <= m.addr)
                     or exists (
                         select from ipam.lease l where l.pool_id = p.id and l.addr = m.addr and l.released_at is not null
-                            and (l.generation = m.generation or l.reusable_at <= now())))));
+                            and (l.generation = m.generation or l.reusable_at <= now()))))
+        or exists (
+            select from ipam.lease l
+            where l.pool_id = p.id and l.namespace = its_namespace and l.retained = its_key and l.reusable_at > now()));
 end $$;
 
 -- What the pool's waiting are granted, with its name: they asked for none.
@@ -232,7 +238,7 @@ declare
 begin
     update ipam.selector q set used_at = now() where q.namespace = its_namespace and q.name = its_name returning * into s;
     if not found then
-        perform ipam.lock_selectors(its_namespace);
+        perform ipam.lock_namespaces(array[its_namespace]);
         if its_tenant <> its_namespace and (
             select count(*) from ipam.selector q where q.namespace = its_namespace and q.tenant = its_tenant) >= 100 then
             -- Not queued either: the resync asks again.
@@ -290,6 +296,11 @@ begin
         if p.strategy <> 'LeastRecentlyUsed' then
             perform ipam.sweep(p.id, 64 + 2 * cardinality(uids));
         end if;
+        return query
+        select a.claim_uid, a.outcome, a.addrs, a.generation, a.allocated_at, a.namespace, a.name, a.spec_generation,
+            a.queue_position, a.prefix_length, a.gateway, a.dns_servers,
+            coalesce(a.info, '{}') || jsonb_build_object('pool', p.name)
+        from ipam.serve_returning(p, 1000) a;
         continue when exists (
             select from ipam.waiting w
             where w.pool_namespace = p.namespace and w.pool_name = any(ipam.queues(p)) and w.claim_uid <> all(uids));

@@ -54,7 +54,7 @@ declare
     was_unlimited boolean := (select p.quota is null from ipam.pool p where p.uid = new_uid);
     it int;
 begin
-    perform ipam.lock_selectors(new_namespace);
+    perform ipam.lock_namespaces(array[new_namespace]);
     perform ipam.lock_pool_name(new_namespace, new_name);
     select * into strict n from ipam.network where id = its_network;
     insert into ipam.pool as p (uid, namespace, name, generation, network_id, type, strategy, cool_down, default_lease,
@@ -121,7 +121,8 @@ $$;
 -- Addresses that are held and would fall outside of these ranges: at most `lim`, and how many in all.
 create or replace function ipam.held_outside(p int, new_lo inet[], new_hi inet[], lim int)
     returns table (total bigint, addr inet, namespace text, name text) language sql stable as $$
-    select count(*) over (), l.addr, l.namespace, l.name from ipam.lease l
+    select count(*) over (), l.addr, l.namespace, case when l.retained is null then l.name else l.name || ', retained' end
+    from ipam.lease l
     where l.pool_id = p and (l.released_at is null or l.retained is not null and l.reusable_at > now()) and not exists (
         select from unnest(new_lo, new_hi) r(lo, hi) where l.addr between r.lo and r.hi)
     order by l.addr limit lim
@@ -156,7 +157,7 @@ create or replace function ipam.retire_pool(its_uid uuid, its_namespace text, it
 declare
     it int;
 begin
-    perform ipam.lock_selectors(its_namespace);
+    perform ipam.lock_namespaces(array[its_namespace]);
     delete from ipam.refusal r
     where r.kind = 'pool' and r.namespace = its_namespace and r.name = its_name and r.uid = its_uid;
     select id into it from ipam.pool p where p.uid = its_uid for update;
@@ -174,7 +175,11 @@ begin
         select its_namespace, its_name, l.addr, l.claim_uid, l.ordinal, l.generation, l.namespace, l.name, l.retained,
             l.allocated_at, l.released_at, l.reusable_at, l.actor
         from ipam.lease l where l.pool_id = it and l.retained is not null and l.reusable_at > now()
-        on conflict on constraint retention_pkey do nothing;
+        on conflict on constraint retention_pkey do update set
+            claim_uid = excluded.claim_uid, ordinal = excluded.ordinal, generation = excluded.generation,
+            namespace = excluded.namespace, name = excluded.name, key = excluded.key,
+            allocated_at = excluded.allocated_at, released_at = excluded.released_at,
+            reusable_at = excluded.reusable_at, actor = excluded.actor;
         delete from ipam.lease l where l.pool_id = it;
         delete from ipam.pool p where p.id = it;
     end if;

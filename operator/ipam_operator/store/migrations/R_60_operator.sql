@@ -77,7 +77,7 @@ begin
         select o.ctid from ipam.memory o where o.at < now() - remember and not exists (
             select from ipam.pool p join ipam.lease l on l.pool_id = p.id
             where p.namespace = o.pool_namespace and p.name = o.pool_name and l.addr = o.addr and l.retained = o.key
-                and l.namespace = o.namespace
+                and l.namespace = o.namespace and l.reusable_at > now()
             union all
             select from ipam.retention r
             where r.pool_namespace = o.pool_namespace and r.pool_name = o.pool_name and r.addr = o.addr)

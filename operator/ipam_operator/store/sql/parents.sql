@@ -10,6 +10,9 @@ select ipam.put_network(
     $1::uuid, $2::text, $3::text, $4::bigint, $5::text, $6::cidr, $7::text, $8::inet, $9::inet[], $10::inet[],
     $11::inet[]);
 
+-- name: lock_namespace
+select ipam.lock_namespaces(array[$1::text]);
+
 -- name: pools_of_network
 select id, uid, generation, namespace, name, type, strategy, cool_down, default_lease, max_lease, paused, asked_lo,
     asked_hi, exclude_lo, exclude_hi, labels, priority, allowed_from, allowed_selector, quota
