@@ -84,7 +84,7 @@ create table held_by (
 comment on table held_by is 'Live addresses by the claims'' namespace, where that matters: of other namespaces, and of all in a pool with a quota.';
 
 create table history (
-    at timestamp with time zone not null default clock_timestamp(),
+    at timestamp with time zone not null default now(),
     pool_id integer not null,
     addr inet not null,
     claim_uid uuid not null,

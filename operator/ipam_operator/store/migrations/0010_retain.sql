@@ -13,9 +13,6 @@ comment on column lease.retained is
     'The key (ipam.key_of) of the identity that it is kept for until reusable_at, although its claim is gone.';
 comment on column lease.act is 'What history is told: A granted, C changed while held, R released, F retention ended by hand, K kept from an earlier pool of the name.';
 
--- A transaction may have waited for its locks since it began, and another one granted what it now releases.
-alter table history alter at set default clock_timestamp();
-
 create table retention (
     pool_namespace text not null,
     pool_name text not null,
