@@ -575,7 +575,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function serve_waiting(p pool, lim integer) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body b3ecdf2e937c3af21035988cd255e3ee
 -- function served_next(p pool, stock bigint, full_up text[], lim integer) 
---     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 6647d370e9c67e646342e592e95fe9cd
+--     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body e703d2da881732d38cd0a73838f1ab64
 -- function set_aside(p pool, twins uuid[], served uuid[]) 
 --     returns uuid[] language sql body 2a823a4d2947ef77ba60ffe6da8a5e35
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 
@@ -603,7 +603,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function take_oldest(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 260d49cef7f65d5682bb260f6a6f9e54
 -- function take_over(pools integer[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], reservations text[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 97fa7019839ce07ea95747703d6c452f
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 35e2eeb7afc9b957f81857e3aee3d05d
 -- function take_random(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 09d27cea63a337c4f68a24f988c9a53e
 -- function term_of(p pool, asked interval) 

@@ -190,7 +190,7 @@ begin
             if p.quota is not null then
                 room := coalesce((rooms ->> w.namespace)::bigint, ipam.room(p, w.namespace));
                 if w.count > room then
-                    short := short || w.namespace;
+                    short := array_remove(short, w.namespace) || w.namespace;  -- once: each row is compared with all
                     continue;
                 end if;
             end if;

@@ -10,7 +10,8 @@ create or replace function ipam.reservation(pools int[], its_namespace text, its
     order by 4 desc limit 1
 $$;
 
--- Move addresses to the claims that name their reservation (null: claim k names none), where nobody sees them free.
+-- Move addresses to the claims that name their reservation (null: claim k names none), where nobody sees them free. Without
+-- MAC addresses: `heed_edits` comes next, and sees to those of all that hold.
 -- Returns what the reserving claims are told, and Due rows.
 create or replace function ipam.take_over(
     pools int[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], actors text[],
@@ -51,8 +52,6 @@ begin
         if old.mac is not null then
             return query select * from ipam.free_macs(array[old.network_id], array[old.mac]);
         end if;
-        -- The MAC address of the claim itself is a matter of `change_macs`, as that of any that holds.
-        return query select * from ipam.change_macs(array[uids[k]], array[spec_generations[k]]);
     end loop;
 end $$;
 
