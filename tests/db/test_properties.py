@@ -20,7 +20,6 @@ from ipam_operator.domain.layout import NetworkFacts, effective_ranges
 from ipam_operator.domain.model import ClaimRequest, PoolRequest, Strategy, Term
 from ipam_operator.domain.outcome import Accepted, Granted, Reason
 from ipam_operator.net import ranges as sets
-from ipam_operator.net.cidr import Address
 from ipam_operator.net.ranges import Range
 from tests.support.machine import StoreMachine, run_machine
 from tests.support.store import claim, only, pool, refused
@@ -36,7 +35,7 @@ class Machine(StoreMachine):
     def __init__(self) -> None:
         super().__init__()
         self.asked: dict[UUID, ClaimRequest] = {}
-        self.held: dict[UUID, tuple[Address, ...]] = {}
+        self.held: dict[UUID, tuple[Any, ...]] = {}
         self.expired: dict[UUID, ClaimRequest] = {}
         self.pools: list[PoolRequest] = []
 

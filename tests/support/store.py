@@ -121,6 +121,7 @@ def claim(
     mac: str = "",
     retain: bool = False,
     term: Term | None = None,
+    length: int | None = None,
 ) -> ClaimRequest:
     """An IPClaim as asked for; `key` is its sticky key; of the pool's namespace, or of the selector's tenant."""
     if key or priority or mac or retain:
@@ -129,7 +130,7 @@ def claim(
     place, own = (of.place, of.tenant) if isinstance(of, Selector) else (of.identity.ref, of.identity.ref.namespace)
     who = identity(name, namespace=namespace or own, uid=uid)
     wish = None if wanted is None else ip_address(wanted)
-    return ClaimRequest(who, place, count, wish, detail, "tester", term, selector)
+    return ClaimRequest(who, place, count, wish, detail, "tester", term, selector, length=length)
 
 
 def claims(
@@ -145,7 +146,7 @@ def selector(*, namespace: str = NAMESPACE, tenant: str | None = None, **meaning
     return Selector(namespace, tenant or namespace, labels, **meaning)
 
 
-def granted(served: Served) -> dict[UUID, tuple[Address, ...]]:
+def granted(served: Served) -> dict[UUID, tuple[Any, ...]]:
     """Who got what."""
     return {one.claim.uid: one.addresses for one in served.outcomes if isinstance(one, Granted)}
 
@@ -338,7 +339,8 @@ class Store:
     async def pieces(self, of: PoolRequest) -> tuple[list[Range], list[Range]]:
         """The pool's leases (live and cooling) and its free ranges."""
         rows = await self.sql(
-            "select addr lo, addr hi, true held from ipam.lease l join ipam.pool p on p.id = l.pool_id "
+            "select ipam.low(addr) lo, ipam.high(addr) hi, true held"
+            " from ipam.lease l join ipam.pool p on p.id = l.pool_id "
             "where p.uid = $1 union all select lo, hi, false from ipam.free_range f "
             "join ipam.pool p on p.id = f.pool_id where p.uid = $1",
             of.identity.uid,
@@ -354,7 +356,7 @@ class Store:
         for one in of:
             assert parent is not None
             facts = NetworkFacts(parent.cidr, parent.gateway, parent.reserved)
-            effective = effective_ranges(facts, one.ranges, one.exclude, one.type)
+            effective = effective_ranges(facts, one.ranges, one.exclude, one.type, prefixes=one.prefixes is not None)
             leases, free = await self.pieces(one)
             assert sets.merge([*leases, *free]) == effective
             assert sets.size([*leases, *free]) == sets.size(effective), "two pieces overlap"

@@ -1,6 +1,7 @@
 """IPClaim: a request for addresses. Lean, because every claim pays for its schema on every write."""
 
 from datetime import timedelta
+from ipaddress import ip_network
 from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -16,13 +17,14 @@ from ipam_operator.api.fields import (
     Line200,
     MacAddress,
     ObjectName,
+    PrefixLength,
     Prose,
     Renewal,
     ReserveDuration,
     misnamed,
 )
 from ipam_operator.api.pools import PoolType
-from ipam_operator.api.status import ADDRESSES_LIMIT, NEVER_ANSWERED, IPClaimStatus
+from ipam_operator.api.status import ADDRESSES_LIMIT, ATOMIC, NEVER_ANSWERED, IPClaimStatus
 from ipam_operator.domain.model import ClaimDetail, ClaimRequest, Identity, ObjectRef, Selector, Term
 from ipam_operator.domain.outcome import Reason, Refused
 
@@ -97,8 +99,8 @@ class IPClaimSpec(Document):
     pool_selector: PoolSelector | None = Field(
         default=None,
         description=(
-            "Which pools to take addresses from: IPv4 pools of these labels and this type. The one of the highest"
-            " spec.priority comes first, and the next when that is full. Among equals none is chosen."
+            "Which pools to take addresses from: IPv4 pools (see families) of these labels and this type. The one of"
+            " the highest spec.priority comes first, and the next when that is full. Among equals none is chosen."
         ),
     )
     network_ref: NetworkRef | None = Field(
@@ -110,11 +112,26 @@ class IPClaimSpec(Document):
         le=ADDRESSES_LIMIT,
         description="How many addresses, 1 to 1024; default 1. All or nothing; not necessarily adjacent.",
     )
+    families: Annotated[list[Literal["IPv4", "IPv6"]], Field(min_length=1, max_length=1)] | None = Field(
+        default=None,
+        description=(
+            "Of the addresses: [IPv6], or [IPv4], also when absent. Only with poolSelector, to say which pools it"
+            " means: a poolRef or networkRef has the family of its network."
+        ),
+        json_schema_extra=ATOMIC,
+    )
+    prefix_length: PrefixLength | None = Field(
+        default=None,
+        description=(
+            "Prefixes (subnets) of this length in bits instead of addresses: 26. Of a pool that has spec.prefixes,"
+            " which says what lengths there are; absent: of that pool's default length. count is the number of them."
+        ),
+    )
     address: IPAddress | None = Field(
         default=None,
         description=(
-            "Exactly this address of the pool, IPv4 or IPv6: 10.20.0.50. Only with count 1. What was granted stands in"
-            " status.address. Absent: any free one."
+            "Exactly this address of the pool, IPv4 or IPv6: 10.20.0.50; of prefixes the first address of one."
+            " Only with count 1. What was granted stands in status.address. Absent: any free one."
         ),
     )
     hostname: Hostname | None = Field(
@@ -221,12 +238,36 @@ class IPClaimSpec(Document):
             term = Term(self.reserve_for or _RESERVE_FOR, self.renewed_at, reserved=True)
         if term == Term() and identity.generation == 1:
             term = None
+        if words := self._unfit():
+            return Refused(identity, Reason.INVALID_SPEC, words)
         own = identity.ref.namespace
         where = self._where(own)
         selector = where if isinstance(where, Selector) else None
         reservation = self.reservation_ref.name if self.reservation_ref is not None else ""
         place = self.place(own)
-        return ClaimRequest(identity, place, self.count, self.address, detail, actor, term, selector, reservation)
+        return ClaimRequest(
+            identity, place, self.count, self.address, detail, actor, term, selector, reservation, self.prefix_length
+        )
+
+    def _unfit(self) -> str:
+        """What to change of families, prefixLength and address, which must go together; empty: nothing."""
+        if self.families is not None and self.pool_selector is None:
+            return "spec.families counts with spec.poolSelector only: take it away"
+        length, address = self.prefix_length, self.address
+        family = address.version if address is not None else self._family
+        if length is not None and family == 4 and length > 32:
+            return f"spec.prefixLength: {length} must be at most 32 in IPv4; say spec.families [IPv6] for IPv6"
+        if length is not None and address is not None:
+            prefix = ip_network((address, length), strict=False)
+            if prefix.network_address != address:
+                return f"spec.address: {address} must be the first address of a /{length}: {prefix.network_address}"
+        return ""
+
+    @property
+    def _family(self) -> int | None:
+        if self.pool_selector is None:
+            return None
+        return 6 if self.families == ["IPv6"] else 4
 
     def place(self, own: str) -> ObjectRef:
         """The pool, or where claims of the selector queue, for a claim of namespace `own`.
@@ -242,10 +283,14 @@ class IPClaimSpec(Document):
         if self.pool_ref is not None:
             return ObjectRef(self.pool_ref.namespace or own, self.pool_ref.name)
         if self.network_ref is not None:
-            return Selector(self.network_ref.namespace or own, own, network=self.network_ref.name)
+            return Selector(
+                self.network_ref.namespace or own, own, network=self.network_ref.name, length=self.prefix_length
+            )
         wanted = self.pool_selector or PoolSelector()
-        # An address of either family is an IPAddress to the claim: until it can say which, it means IPv4.
-        return Selector(wanted.namespace or own, own, tuple(sorted(wanted.match_labels.items())), wanted.type, family=4)
+        labels = tuple(sorted(wanted.match_labels.items()))
+        return Selector(
+            wanted.namespace or own, own, labels, wanted.type, family=self._family, length=self.prefix_length
+        )
 
 
 class IPClaim(Document):
@@ -268,11 +313,15 @@ class IPClaim(Document):
                     " && (!has(self.spec.networkRef) || self.spec.networkRef == oldSelf.spec.networkRef)"
                     " && self.spec.count == oldSelf.spec.count && has(self.spec.address) == has(oldSelf.spec.address)"
                     " && (!has(self.spec.address) || self.spec.address == oldSelf.spec.address)"
+                    " && has(self.spec.prefixLength) == has(oldSelf.spec.prefixLength)"
+                    " && (!has(self.spec.prefixLength) || self.spec.prefixLength == oldSelf.spec.prefixLength)"
+                    " && has(self.spec.families) == has(oldSelf.spec.families)"
+                    " && (!has(self.spec.families) || self.spec.families == oldSelf.spec.families)"
                 ),
                 "fieldPath": ".spec",
                 "message": (
-                    "poolRef, poolSelector, networkRef, count and address must stay as they are once the claim has its"
-                    " addresses: make another claim instead"
+                    "poolRef, poolSelector, networkRef, count, families, prefixLength and address must stay as they are"
+                    " once the claim has its addresses: make another claim instead"
                 ),
             }
         )
@@ -280,8 +329,8 @@ class IPClaim(Document):
 
     spec: IPClaimSpec = Field(
         description=(
-            "What is wanted. poolRef, poolSelector, networkRef, count and address are immutable once the claim has its"
-            " addresses."
+            "What is wanted. poolRef, poolSelector, networkRef, count, families, prefixLength and address are immutable"
+            " once the claim has its addresses."
         )
     )
     status: IPClaimStatus | None = Field(

@@ -255,6 +255,9 @@ Percent = Annotated[str, Field(max_length=6, pattern=r"^[0-9]{1,3}([.][0-9]{1,2}
 Moment = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
 """RFC 3339."""
 
+PrefixLength = Annotated[int, Field(ge=1, le=128)]
+"""Bits."""
+
 Generation = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 
 AddressText = Annotated[str, Field(max_length=CIDR_LIMIT)]

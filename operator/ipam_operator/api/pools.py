@@ -1,7 +1,7 @@
 """IPPool: the part of a network that claims are served from, and how."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -15,17 +15,21 @@ from ipam_operator.api.fields import (
     LabelValue,
     LeaseDuration,
     ObjectName,
+    PrefixLength,
     misnamed,
     parse_duration,
 )
 from ipam_operator.api.ranges import Ranges, to_ranges
 from ipam_operator.api.status import ATOMIC, NEVER_ANSWERED, IPPoolStatus
-from ipam_operator.domain.model import Consent, Identity, ObjectRef, PoolRequest, Strategy
+from ipam_operator.domain.model import Consent, Fit, Identity, ObjectRef, PoolRequest, Prefixes, Strategy
 from ipam_operator.domain.outcome import Reason, Refused
 from ipam_operator.net.ranges import Range
 
 PoolType = Literal["Dynamic", "DHCP", "Static", "VIP", "NAT", "Loopback", "PointToPoint"]
 StrategyName = Literal["FirstFree", "Random", "LeastRecentlyUsed"]
+LENGTHS_APART: Final = 32
+"""The store counts sizes in prefixes of the longest length: 1024 of the shortest then fit a bigint."""
+_NO_STRATEGY = "spec.strategy is for addresses; with spec.prefixes leave it out and set spec.prefixes.strategy"
 _SELECTOR_WORDS = "must be set when from is Selector, and only then"
 
 
@@ -98,8 +102,48 @@ class AllowedNamespaces(Document):
         return Consent(self.source, selector)
 
 
+class PrefixesSpec(Document):
+    """Prefixes that the pool hands out."""
+
+    lengths: Annotated[list[PrefixLength], Field(min_length=1, max_length=16)] = Field(
+        description="Their lengths in bits, at most 16 and at most 32 apart: [24, 26] of IPv4, [48, 56] of IPv6.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    default: PrefixLength | None = Field(
+        default=None,
+        description="The length for claims without prefixLength, one of lengths. Absent: the smallest prefixes.",
+    )
+    strategy: Literal["FirstFit", "BestFit"] = Field(
+        default="BestFit",
+        description=(
+            "Which free prefix a shorter one is cut out of; default BestFit: the smallest one, so that large ones stay"
+            " whole. FirstFit: the one of the lowest address."
+        ),
+    )
+
+    def to_domain(self) -> Prefixes | str:
+        """What it says, or what to change."""
+        default = max(self.lengths) if self.default is None else self.default
+        if default not in self.lengths:
+            lengths = ", ".join(str(length) for length in sorted(self.lengths))
+            return f"spec.prefixes.default: {default} must be one of spec.prefixes.lengths: {lengths}"
+        if max(self.lengths) - min(self.lengths) > LENGTHS_APART:
+            return f"spec.prefixes.lengths: {min(self.lengths)} and {max(self.lengths)} must be at most 32 apart"
+        return Prefixes(tuple(sorted(set(self.lengths))), default, Fit(self.strategy))
+
+
 class IPPoolSpec(Document):
     """What is wanted of the pool."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            {
+                "rule": "has(self.prefixes) == has(oldSelf.prefixes)",
+                "fieldPath": ".prefixes",
+                "message": "must stay set, or unset: make another pool instead",
+            }
+        )
+    )
 
     network_ref: NetworkRef = Field(
         description="The network whose addresses the pool hands out. Immutable.",
@@ -130,7 +174,14 @@ class IPPoolSpec(Document):
         default="FirstFree",
         description=(
             "Which free address comes next; default FirstFree. FirstFree: the lowest. Random: any, hard to guess."
-            " LeastRecentlyUsed: the one that has been free for longest."
+            " LeastRecentlyUsed: the one that has been free for longest. Of prefixes prefixes.strategy says it."
+        ),
+    )
+    prefixes: PrefixesSpec | None = Field(
+        default=None,
+        description=(
+            "Hand out prefixes (subnets) instead of addresses. They are cut out of what the pool has, aligned, and"
+            " become whole again when they are released. The ends of the network are usable, too. Set once and for all."
         ),
     )
     cool_down: Duration = Field(
@@ -172,8 +223,8 @@ class IPPoolSpec(Document):
     quota_per_namespace: Annotated[int, Field(ge=1, le=MAX_INTEGER)] | None = Field(
         default=None,
         description=(
-            "How many addresses the claims of any one namespace may hold at a time. Claims beyond it wait. Absent: as"
-            " many as there are."
+            "How many addresses, or prefixes of whatever length, the claims of any one namespace may hold at a time."
+            " Claims beyond it wait. Absent: as many as there are."
         ),
     )
 
@@ -186,6 +237,11 @@ class IPPoolSpec(Document):
             return Refused(identity, Reason.INVALID_SPEC, exclude)
         if words := _two_families(ranges, exclude) or self._misnamed():
             return Refused(identity, Reason.INVALID_SPEC, words)
+        prefixes = None if self.prefixes is None else self.prefixes.to_domain()
+        if isinstance(prefixes, str):
+            return Refused(identity, Reason.INVALID_SPEC, prefixes)
+        if prefixes is not None and self.strategy != "FirstFree":
+            return Refused(identity, Reason.INVALID_SPEC, _NO_STRATEGY)
         return PoolRequest(
             identity=identity,
             network=ObjectRef(identity.ref.namespace, self.network_ref.name),
@@ -201,6 +257,7 @@ class IPPoolSpec(Document):
             priority=self.priority,
             allowed=Consent() if self.allowed_namespaces is None else self.allowed_namespaces.to_domain(),
             quota=self.quota_per_namespace,
+            prefixes=prefixes,
         )
 
     def _misnamed(self) -> str:

@@ -88,7 +88,7 @@ class NetworkCapacity(Document):
 
 
 class PoolCapacity(Document):
-    """Numbers of addresses, as decimal strings because an IPv6 pool exceeds 2^53."""
+    """Numbers of addresses, also in prefixes, as decimal strings because an IPv6 pool exceeds 2^53."""
 
     usable: Count | None = Field(default=None, description="Addresses in status.effectiveRanges.")
     allocated: Count | None = Field(default=None, description="Held by claims now.")
@@ -186,7 +186,8 @@ class Block(Document):
         default=None, description="The IPPool the addresses came from: name, or namespace/name of another namespace."
     )
     prefix_length: Annotated[int, Field(ge=0, le=128)] | None = Field(
-        default=None, description="Prefix length of the network, for the host's interface. Example: 24."
+        default=None,
+        description="Prefix length of the network, for the host's interface: 24. Of prefixes their own.",
     )
     gateway: AddressText | None = Field(default=None, description="Default gateway of the network, if it has one.")
     dns_servers: list[AddressText] = Field(
@@ -202,15 +203,17 @@ class IPClaimStatus(Status):
 
     address: AddressText | None = Field(
         default=None,
-        description="The (first) address. Select by it: --field-selector status.address=10.0.0.5.",
+        description=(
+            "The (first) address, or prefix: 10.0.4.0/26. Select by it: --field-selector status.address=10.0.0.5."
+        ),
     )
     address_ipv6: AddressText | None = Field(
-        default=None, alias="addressIPv6", description="The first IPv6 address, if the claim holds any."
+        default=None, alias="addressIPv6", description="The first IPv6 address or prefix, if the claim holds any."
     )
     addresses: list[AddressText] = Field(
         default_factory=list,
         max_length=ADDRESSES_LIMIT,
-        description="All addresses, in stable order. All or nothing: as many as spec.count, or none.",
+        description="All addresses or prefixes, in stable order. All or nothing: as many as spec.count, or none.",
         json_schema_extra=ATOMIC,
     )
     blocks: list[Block] = Field(

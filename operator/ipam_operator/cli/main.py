@@ -17,7 +17,7 @@ from ipam_operator.domain.model import ObjectRef
 from ipam_operator.errors import IpamError, SettingsError, StoreUnavailableError
 from ipam_operator.kube import operator
 from ipam_operator.kube.backoff import CappedBackoff
-from ipam_operator.net.cidr import Address, parse_address
+from ipam_operator.net.cidr import AddressOrPrefix, parse_address_or_prefix
 from ipam_operator.store import migrate
 
 Work = Callable[[Settings, argparse.Namespace], Coroutine[Any, Any, int | None]]
@@ -69,9 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _address(text: str) -> Address:
+def _address(text: str) -> AddressOrPrefix:
     try:
-        return parse_address(text)
+        return parse_address_or_prefix(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from ipam_operator.domain.model import Identity, ObjectRef
 from ipam_operator.domain.outcome import Block, ClaimOutcome, Granted, Reason, Refused, Vanished
-from ipam_operator.net.cidr import Address, parse_address
+from ipam_operator.net.cidr import AddressOrPrefix, parse_address
 from ipam_operator.net.ranges import Range, largest_block
 
 _POOLS_SHOWN: Final = 8
@@ -34,6 +34,7 @@ class AnswerKind(StrEnum):
     AMBIGUOUS = "Ambiguous"
     UNMATCHED = "Unmatched"
     UNRESERVED = "Unreserved"
+    MISFIT = "Misfit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Answer:
 
     uid: UUID
     kind: AnswerKind
-    addresses: tuple[Address, ...] = ()
+    addresses: tuple[AddressOrPrefix, ...] = ()
     lease_generation: int = 0
     allocated_at: datetime | None = None
     identity: Identity | None = None
@@ -108,7 +109,7 @@ def _refusal(answer: Answer, pool: ObjectRef, count: int) -> tuple[Reason, str]:
     match answer.kind:
         case AnswerKind.OVER_QUOTA:
             return Reason.QUOTA_EXCEEDED, (
-                f"{_addresses(count)} asked; pool {facts.get('pool', pool.name)} gives each namespace at most"
+                f"{_asked(facts, count)} asked; pool {facts.get('pool', pool.name)} gives each namespace at most"
                 f" {facts['quota']} (spec.quotaPerNamespace), of which this one holds {facts['holds']}; the claim waits"
                 " until others of its namespace are released, or the quota is raised"
             )
@@ -130,6 +131,8 @@ def _refusal(answer: Answer, pool: ObjectRef, count: int) -> tuple[Reason, str]:
                 f"{facts['mac']} belongs to {holder} in this network, where an interface has one claim; this one is"
                 " served when that one is gone, or with another spec.macAddress"
             )
+        case AnswerKind.MISFIT:
+            return Reason.INVALID_SPEC, _misfit(facts, pool)
         case AnswerKind.OUTSIDE:
             return Reason.OUTSIDE_POOL, (
                 f"{facts['wanted']} is not handed out by pool {pool.name}; spec.address must be in its "
@@ -170,7 +173,7 @@ def _selected(answer: Answer, pool: ObjectRef, count: int) -> tuple[Reason, str]
     match answer.kind:
         case AnswerKind.EXHAUSTED:
             return Reason.POOL_EXHAUSTED, (
-                f"{_addresses(count)} asked; {_meant(facts)} have too few: {_each(facts)}; the claim waits for more"
+                f"{_asked(facts, count)} asked; {_meant(facts)} have too few: {_each(facts)}; the claim waits for more"
             )
         case AnswerKind.QUEUED:
             return (
@@ -209,11 +212,13 @@ def _isolated(claim: Identity, pool: ObjectRef) -> str:
 
 
 def _meant(facts: Mapping[str, Any]) -> str:
+    kind = "pools" if facts.get("length") is None else f"pools of /{facts['length']} prefixes"
     if facts["network"] is not None:
-        return f"pools of network {facts['network']}"
+        return f"{kind} of network {facts['network']}"
     labels = ",".join(f"{name}={value}" for name, value in sorted(facts["labels"].items()))
-    kind = f"{facts['type']} " if facts["type"] is not None else ""
-    return f"{kind}pools" + (f" with labels {labels}" if labels else "")
+    words = [f"IPv{facts['family']}"] if facts.get("family") == 6 else []
+    words += [facts["type"]] if facts["type"] is not None else []
+    return " ".join([*words, kind]) + (f" with labels {labels}" if labels else "")
 
 
 def _each(facts: Mapping[str, Any]) -> str:
@@ -225,8 +230,22 @@ def _each(facts: Mapping[str, Any]) -> str:
     return ", ".join(pools) + (f" and {more} more" if more > 0 else "")
 
 
-def _addresses(count: int) -> str:
+def _asked(facts: Mapping[str, Any], count: int) -> str:
+    if facts.get("length") is not None:
+        return f"{count} /{facts['length']} prefix" + ("es" if count > 1 else "")
     return f"{count} address" + ("es" if count > 1 else "")
+
+
+def _misfit(facts: Mapping[str, Any], pool: ObjectRef) -> str:
+    if facts["lengths"] is None:
+        return (
+            f"pool {pool.name} hands out addresses, not prefixes; take spec.prefixLength away, or name a pool that has"
+            " spec.prefixes"
+        )
+    if facts["length"] not in facts["lengths"]:
+        lengths = ", ".join(str(length) for length in sorted(facts["lengths"]))
+        return f"pool {pool.name} hands out no /{facts['length']}; spec.prefixLength must be one of {lengths}"
+    return f"{facts['wanted']} must be the first address of a /{facts['length']}: {facts['aligned']}"
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -253,9 +272,12 @@ def _not_found(facts: Mapping[str, Any], pool: ObjectRef) -> tuple[Reason, str]:
 
 def _exhausted(facts: Mapping[str, Any], pool: ObjectRef, count: int) -> str:
     size, free = int(facts["size"]), int(facts["free"])
-    asked = _addresses(count)
+    asked = _asked(facts, count)
     if count > size:
         return f"{asked} asked, but pool {pool.name} has only {size} in all; ask for fewer, or add ranges to the pool"
+    if "length" in facts:
+        largest = f"the largest free one is {facts['largest']}" if facts["largest"] is not None else "nothing is free"
+        return f"{asked} asked; pool {pool.name} has {size}, {free} free ({largest}); the claim waits for more"
     ranges = [Range(parse_address(lo), parse_address(hi)) for lo, hi in zip(facts["lo"], facts["hi"], strict=True)]
     block = largest_block(ranges)
     largest = f"largest free block {block}" if block is not None and free > 0 else "no free block"
@@ -271,11 +293,16 @@ def _unreserved(facts: Mapping[str, Any], count: int) -> str:
         )
     if not facts["here"]:
         return f"IPClaim {name} has reserved addresses of another pool than this claim asks for; ask for the same"
-    return f"{_addresses(count)} asked; IPClaim {name} has reserved {facts['holds']}: spec.count must be the same"
+    if facts.get("holdsLength") != facts.get("length"):
+        held = "addresses" if facts.get("holdsLength") is None else f"/{facts['holdsLength']} prefixes"
+        return f"{_asked(facts, count)} asked; IPClaim {name} has reserved {held}: spec.prefixLength must be the same"
+    return f"{_asked(facts, count)} asked; IPClaim {name} has reserved {facts['holds']}: spec.count must be the same"
 
 
 def _conflict(facts: Mapping[str, Any]) -> str:
     wanted = facts["wanted"]
+    if facts.get("taken") is not None and facts["taken"] != wanted:
+        wanted = f"{facts['taken']}, which overlaps {wanted},"
     if facts.get("lost"):
         return (
             f"the store has lost this claim's lease and cannot restore it: {wanted} is not free in the pool; "

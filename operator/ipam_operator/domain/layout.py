@@ -33,12 +33,15 @@ def outside(network: NetworkFacts, asked: Sequence[Range]) -> tuple[Range, ...]:
 
 
 def effective_ranges(
-    network: NetworkFacts, asked: Sequence[Range], exclude: Sequence[Range], pool_type: str
+    network: NetworkFacts, asked: Sequence[Range], exclude: Sequence[Range], pool_type: str, *, prefixes: bool = False
 ) -> tuple[Range, ...]:
-    """What the pool may hand out: asked - excluded - reserved - gateway - unusable ends of the *network*."""
+    """What the pool may hand out: asked - excluded - reserved - gateway - unusable ends of the *network*.
+
+    Prefixes are links of their own, or routed to one, so that the ends of the network are usable in them.
+    """
     holes = [one for one in (*exclude, *network.reserved) if one.version == network.cidr.version]
     if network.gateway is not None:
         holes.append(Range(network.gateway, network.gateway))
-    hosts = sets.hosts(network.cidr, whole=pool_type in WHOLE_NETWORK_TYPES)
+    hosts = sets.hosts(network.cidr, whole=prefixes or pool_type in WHOLE_NETWORK_TYPES)
     holes.extend(sets.subtract([Range.of(network.cidr)], hosts))
     return sets.subtract(parts(network, asked), holes)

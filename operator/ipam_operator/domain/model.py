@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any, Final, Self
 from uuid import UUID
 
-from ipam_operator.net.cidr import Address, Network
+from ipam_operator.net.cidr import Address, AddressOrPrefix, Network
 from ipam_operator.net.ranges import Range
 
 _PLACE_LIMIT: Final = 400
@@ -55,6 +55,25 @@ class Strategy(StrEnum):
     LEAST_RECENTLY_USED = "LeastRecentlyUsed"
 
 
+class Fit(StrEnum):
+    """Which free prefix a shorter one is cut out of."""
+
+    FIRST = "FirstFit"
+    """That of the lowest address."""
+    BEST = "BestFit"
+    """The smallest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prefixes:
+    """What a pool hands out that hands out prefixes, by their lengths in bits."""
+
+    lengths: tuple[int, ...]
+    default: int
+    """Of claims that do not say; one of `lengths`."""
+    fit: Fit = Fit.BEST
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkRequest:
     """An IPNetwork as asked for: a root of the address space (namespace, vrf)."""
@@ -91,11 +110,19 @@ class Selector:
     network: str | None = None
     family: int | None = None
     """4 or 6; None: whatever the network has."""
+    length: int | None = None
+    """Of the prefixes that they hand out, in bits; None: they hand out addresses."""
 
     @property
     def place(self) -> ObjectRef:
         """Where claims of this selector queue. The name is none that an object can have."""
-        parts = {"for": self.tenant, "type": self.type, "network": self.network, "family": self.family}
+        parts = {
+            "for": self.tenant,
+            "type": self.type,
+            "network": self.network,
+            "family": self.family,
+            "length": self.length,
+        }
         known = [f"{name}={value}" for name, value in parts.items() if value is not None]
         words = " ".join([*known, *(f"{name}:{value}" for name, value in self.labels)])
         if len(words) > _PLACE_LIMIT:
@@ -125,7 +152,9 @@ class PoolRequest:
     """Among the pools that a claim's selector means, higher first."""
     allowed: Consent = Consent()
     quota: int | None = None
-    """Addresses that claims of one namespace may hold; None: as many as there are."""
+    """Addresses, or prefixes, that claims of one namespace may hold; None: as many as there are."""
+    prefixes: Prefixes | None = None
+    """None: the pool hands out addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +202,9 @@ class ClaimRequest:
     selector: Selector | None = None
     reservation: str = ""
     """Name of the claim of the same namespace whose reserved addresses it takes over."""
+    length: int | None = None
+    """Of the prefixes that it asks for, in bits; None: of the pool's default, or addresses. `wanted` is the first
+    address of such a prefix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,5 +242,5 @@ class Retained:
     claim: str
     """Name of the claim that had it."""
     pool: ObjectRef
-    address: Address
+    address: AddressOrPrefix
     until: datetime

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from ipam_operator.domain.model import Identity, ObjectRef
-from ipam_operator.net.cidr import Address
+from ipam_operator.net.cidr import Address, AddressOrPrefix
 
 
 class Reason(StrEnum):
@@ -60,6 +60,7 @@ class Block:
     family: int
     """4 or 6."""
     prefix_length: int
+    """Of the network, or of the prefixes that the claim holds."""
     gateway: Address | None
     dns_servers: tuple[Address, ...]
 
@@ -70,7 +71,7 @@ class Granted:
 
     claim: Identity
     pool: ObjectRef
-    addresses: tuple[Address, ...]
+    addresses: tuple[AddressOrPrefix, ...]
     lease_generation: int
     allocated_at: datetime
     block: Block

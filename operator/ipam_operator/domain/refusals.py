@@ -6,7 +6,7 @@ from ipam_operator.domain import layout
 from ipam_operator.domain.layout import NetworkFacts
 from ipam_operator.domain.model import Identity, ObjectRef, PoolRequest
 from ipam_operator.domain.outcome import Held, Reason, Refused
-from ipam_operator.net.cidr import Address
+from ipam_operator.net.cidr import AddressOrPrefix
 from ipam_operator.net.ranges import Range
 
 
@@ -58,10 +58,19 @@ def misplaced(subject: Identity, network: NetworkFacts, pool: PoolRequest) -> Re
     if beyond:
         message = f"spec.ranges must lie inside {network.cidr}: {', '.join(str(one) for one in beyond[:5])} does not"
         return Refused(subject, Reason.INVALID_SPEC, message)
+    for length in pool.prefixes.lengths if pool.prefixes is not None else ():
+        if not network.cidr.prefixlen <= length <= network.cidr.max_prefixlen:
+            message = (
+                f"spec.prefixes.lengths: {length} must be from {network.cidr.prefixlen} to"
+                f" {network.cidr.max_prefixlen}, as its network is {network.cidr}"
+            )
+            return Refused(subject, Reason.INVALID_SPEC, message)
     return None
 
 
-def shrink(subject: Identity, total: int, sample: Sequence[tuple[Address, ObjectRef]], gateway: object) -> Refused:
+def shrink(
+    subject: Identity, total: int, sample: Sequence[tuple[AddressOrPrefix, ObjectRef]], gateway: object
+) -> Refused:
     """An edit would take away addresses that are held; everything stays as it was."""
     names = ", ".join(
         f"{address} (IPClaim {ref.name})" if ref.namespace == subject.ref.namespace else str(address)

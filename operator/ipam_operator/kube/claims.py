@@ -27,7 +27,7 @@ from ipam_operator.kube.lanes import Lanes
 from ipam_operator.kube.resources import CHANGED_BY, REQUESTED_BY, Kind
 from ipam_operator.kube.standing import Standing
 from ipam_operator.kube.writer import Writer
-from ipam_operator.net.cidr import Address, parse_address
+from ipam_operator.net.cidr import AddressOrPrefix, parse_address_or_prefix
 from ipam_operator.services.claims import SERVE_LIMIT, Claims
 
 _RELEASES: Final = "releases"
@@ -189,7 +189,7 @@ class ClaimReconciler:
         shown = {one.item.uid: addresses for one in asked if (addresses := _shown(one.item))}
         if not shown:
             return await self._claims.allocate(pool, [one.request for one in asked])
-        showing: defaultdict[ObjectRef, list[tuple[ClaimRequest, tuple[Address, ...]]]] = defaultdict(list)
+        showing: defaultdict[ObjectRef, list[tuple[ClaimRequest, tuple[AddressOrPrefix, ...]]]] = defaultdict(list)
         for one in asked:
             if one.item.uid in shown:
                 showing[places.shown(one.item)].append((one.request, shown[one.item.uid]))
@@ -337,10 +337,10 @@ def _claim_of(outcome: ClaimOutcome) -> UUID:
     return outcome.subject.uid if isinstance(outcome, Refused) else outcome.claim.uid
 
 
-def _shown(item: Item) -> tuple[Address, ...]:
+def _shown(item: Item) -> tuple[AddressOrPrefix, ...]:
     """The addresses in the claim's status; none when they cannot be read."""
     try:
-        return tuple(parse_address(text) for text in item.status.get("addresses") or ())
+        return tuple(parse_address_or_prefix(text) for text in item.status.get("addresses") or ())
     except ValueError:
         return ()
 

@@ -6,6 +6,7 @@ that comes by itself, `Stalled` when only the user can help; the last two are ab
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final
 
 from ipam_operator.domain.capacity import NetworkCount, PoolCount, percent
@@ -98,6 +99,7 @@ def for_claim(outcome: ClaimOutcome, *, now: datetime, previous: Conditions = ()
 def _granted(outcome: Granted, now: datetime, previous: Conditions) -> Json:
     reason = Reason.RESERVED if outcome.reserved else Reason.ALLOCATED
     addresses = [str(address) for address in outcome.addresses]
+    kind = "prefix" if isinstance(outcome.addresses[0], IPv4Network | IPv6Network) else "address"
     pool = outcome.pool.seen_from(outcome.claim.ref.namespace)
     block: Json = {
         "family": outcome.block.family, "pool": pool, "prefixLength": outcome.block.prefix_length,
@@ -117,7 +119,7 @@ def _granted(outcome: Granted, now: datetime, previous: Conditions) -> Json:
         "allocatedAt": rfc3339(outcome.allocated_at),
         "conditions": summary(
             reason,
-            f"{len(addresses)} address{'es' if len(addresses) > 1 else ''} from pool {pool}",
+            f"{len(addresses)} {kind}{'es' if len(addresses) > 1 else ''} from pool {pool}",
             generation=outcome.claim.generation,
             now=now,
             previous=previous,

@@ -9,6 +9,8 @@ from typing import Final
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+AddressOrPrefix = Address | Network
+"""What a claim holds: an address, or a prefix."""
 
 IPV4_MAPPED: Final = IPv6Network("::ffff:0:0/96")
 """IPv4 hosts by a second key."""
@@ -38,6 +40,15 @@ def _unpadded(text: str) -> str:
     if len(octets) == 4 and all(octet.isascii() and octet.isdigit() and int(octet) < 256 for octet in octets):
         return f" (no leading zeros: {'.'.join(str(int(octet)) for octet in octets)})"
     return ""
+
+
+def parse_address_or_prefix(text: str) -> AddressOrPrefix:
+    """The address or prefix that `text` spells canonically.
+
+    Raises:
+        ValueError: neither; the message shows the right form.
+    """
+    return parse_network(text) if "/" in text else parse_address(text)
 
 
 def parse_network(text: str) -> Network:

@@ -11,7 +11,7 @@ from ipam_operator.domain.answers import Answer, Due, Served
 from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Promise, Release, Retained
 from ipam_operator.domain.outcome import ClaimOutcome
 from ipam_operator.errors import StoreFaultError
-from ipam_operator.net.cidr import Address
+from ipam_operator.net.cidr import AddressOrPrefix
 from ipam_operator.store.leases import Answers, Leases
 
 _log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class Claims:
         """The first `RETAINED_LIMIT` addresses that are kept for claims (of the namespace) that are gone."""
         return await self._leases.retained(namespace, RETAINED_LIMIT)
 
-    async def end_retention(self, pool: ObjectRef, address: Address, *, actor: str) -> ObjectRef | None:
+    async def end_retention(self, pool: ObjectRef, address: AddressOrPrefix, *, actor: str) -> ObjectRef | None:
         """Let a kept address go; whose it was, as namespace and key. None: it is not kept."""
         return await self._leases.end_retention(pool, address, actor)
 
@@ -122,7 +122,7 @@ class Claims:
         for first in range(0, len(promises), KEEP_LIMIT):
             await _tolerant(self._leases.keep, promises[first : first + KEEP_LIMIT])
 
-    async def adopt(self, pool: ObjectRef, claims: Sequence[tuple[ClaimRequest, Sequence[Address]]]) -> Served:
+    async def adopt(self, pool: ObjectRef, claims: Sequence[tuple[ClaimRequest, Sequence[AddressOrPrefix]]]) -> Served:
         """Take claims' shown addresses into the ledger, where they are free; never renumber.
 
         Returns:
@@ -135,7 +135,7 @@ class Claims:
         known = {claim.identity.uid: claim for claim, _ in claims}
         looked_at: set[UUID] = set()
 
-        async def ask(some: Sequence[tuple[ClaimRequest, Sequence[Address]]]) -> Served:
+        async def ask(some: Sequence[tuple[ClaimRequest, Sequence[AddressOrPrefix]]]) -> Served:
             said = await self._leases.adopt(pool, [claim for claim, _ in some], [shown for _, shown in some])
             looked_at.update(claim.identity.uid for claim, _ in some)
             return _served(said, pool, known)

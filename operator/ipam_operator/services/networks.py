@@ -115,13 +115,15 @@ class Pools:
             refusal = await parents.refusal(tx, "network", request.network)
             return refusals.no_network(subject, request.network, refusal), False
         there = await parents.pool(tx, subject.ref)
-        if there is not None and there[1] != subject.uid:
-            gone = await parents.retire_within(tx, "pool", Identity(there[1], subject.ref, 0))
+        if there is not None and there.uid != subject.uid:
+            gone = await parents.retire_within(tx, "pool", Identity(there.uid, subject.ref, 0))
             if isinstance(gone, Held):
                 return refusals.namesake(subject, gone), False
             there = None
-        if there is not None and there[2] != network.id:
+        if there is not None and there.network_id != network.id:
             return refusals.immutable(subject, "spec.networkRef", "as it was"), True
+        if there is not None and there.of_prefixes != (request.prefixes is not None):
+            return refusals.immutable(subject, "spec.prefixes", "set" if there.of_prefixes else "unset"), True
         refused = refusals.misplaced(subject, network.facts, request)
         if refused is None:
             placed = _place(network.id, network.facts, request)
@@ -129,7 +131,7 @@ class Pools:
             if taken:
                 refused = refusals.overlap(subject, [(n.kind, n.ref, n.taken) for n in taken])
             elif there is not None:
-                refused = await _shrinks(parents, tx, subject, there[0], placed, network.facts.gateway)
+                refused = await _shrinks(parents, tx, subject, there.id, placed, network.facts.gateway)
         if refused is not None:
             return refused, there is not None
         await parents.put_pool(tx, request, placed)
@@ -137,7 +139,7 @@ class Pools:
 
 
 def _place(network_id: int, facts: layout.NetworkFacts, pool: PoolRequest) -> Placed:
-    effective = layout.effective_ranges(facts, pool.ranges, pool.exclude, pool.type)
+    effective = layout.effective_ranges(facts, pool.ranges, pool.exclude, pool.type, prefixes=pool.prefixes is not None)
     return Placed(network_id, layout.parts(facts, pool.ranges), effective)
 
 

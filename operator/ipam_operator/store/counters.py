@@ -33,13 +33,13 @@ class Counters:
                 paused=row["paused"],
                 size=int(row["size"]),
                 free=int(row["free"]),
-                cooling=row["cooling"],
+                cooling=int(row["cooling"]),
                 waiting=row["waiting"],
                 largest=tuple(
                     Range(lo, hi) for lo, hi in zip(row["largest_lo"] or (), row["largest_hi"] or (), strict=True)
                 ),
                 ranges=tuple(row["ranges"]),
-                retained=row["retained"],
+                retained=int(row["retained"]),
                 unlent=json.loads(row["unlent"] or "{}"),
             )
             for row in await self._database.rows("pool_counters", list(uids))

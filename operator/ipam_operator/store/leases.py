@@ -11,8 +11,9 @@ from typing import Any
 from ipam_operator.domain.answers import Answer, AnswerKind, Due
 from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Promise, Release, Retained, Term
 from ipam_operator.domain.outcome import Block
-from ipam_operator.net.cidr import Address
+from ipam_operator.net.cidr import AddressOrPrefix
 from ipam_operator.store.database import Database, Row
+from ipam_operator.store.inet import as_address_or_prefix, as_prefix
 
 RETENTION = timedelta(days=30)
 """So long the addresses of a claim are kept that wants them retained, unless the settings say otherwise."""
@@ -41,7 +42,14 @@ class Leases:
         selector = claims[0].selector if claims else None
         if selector is None:
             return _read(await self._database.rows("allocate", pool.namespace, pool.name, *_asked(claims)))
-        meaning = (selector.tenant, json.dumps(dict(selector.labels)), selector.type, selector.network, selector.family)
+        meaning = (
+            selector.tenant,
+            json.dumps(dict(selector.labels)),
+            selector.type,
+            selector.network,
+            selector.family,
+            selector.length,
+        )
         return _read(
             await self._database.rows("allocate_selected", pool.namespace, pool.name, *meaning, *_asked(claims))
         )
@@ -81,13 +89,13 @@ class Leases:
                 row["key"],
                 row["name"],
                 ObjectRef(row["pool_namespace"], row["pool"]),
-                row["addr"],
+                as_address_or_prefix(row["addr"]),
                 row["until"],
             )
             for row in await self._database.rows("retained", namespace, limit)
         ]
 
-    async def end_retention(self, pool: ObjectRef, address: Address, actor: str) -> ObjectRef | None:
+    async def end_retention(self, pool: ObjectRef, address: AddressOrPrefix, actor: str) -> ObjectRef | None:
         """Let a kept address go; whose it was, as namespace and key. None: it is not kept."""
         rows = await self._database.rows("end_retention", pool.namespace, pool.name, address, actor)
         return ObjectRef(rows[0]["namespace"], rows[0]["key"]) if rows else None
@@ -115,7 +123,7 @@ class Leases:
         )
 
     async def adopt(
-        self, pool: ObjectRef, claims: Sequence[ClaimRequest], shown: Sequence[Sequence[Address]]
+        self, pool: ObjectRef, claims: Sequence[ClaimRequest], shown: Sequence[Sequence[AddressOrPrefix]]
     ) -> Answers:
         """Give each claim the very addresses that it shows, if all of them are free in the pool."""
         rows = await self._database.rows(
@@ -151,6 +159,7 @@ def _asked(claims: Sequence[ClaimRequest]) -> tuple[Any, ...]:
         [detail and detail.retain for detail in details] if some else None,
         reserves,
         [claim.reservation or None for claim in claims] if any(claim.reservation for claim in claims) else None,
+        [claim.length for claim in claims] if any(claim.length is not None for claim in claims) else None,
     )
 
 
@@ -191,5 +200,9 @@ def _answer(row: Row, noted: dict[str, Any]) -> Answer:
     facts = noted | (json.loads(info) if info is not None else {})
     if addresses is None:
         return Answer(uid, AnswerKind(kind), identity=identity, queue_position=position, facts=facts)
-    block = Block(addresses[0].version, prefix, gateway, tuple(dns))
-    return Answer(uid, AnswerKind(kind), tuple(addresses), generation, at, identity, block=block, facts=facts)
+    held: tuple[AddressOrPrefix, ...] = tuple(addresses)
+    if facts.get("prefixes"):
+        prefixes = tuple(as_prefix(address) for address in addresses)
+        held, prefix, gateway = prefixes, prefixes[0].prefixlen, None
+    block = Block(held[0].version, prefix, gateway, tuple(dns))
+    return Answer(uid, AnswerKind(kind), held, generation, at, identity, block=block, facts=facts)

@@ -6,11 +6,21 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from ipam_operator.domain.layout import NetworkFacts
-from ipam_operator.domain.model import Consent, Identity, NetworkRequest, ObjectRef, PoolRequest, Strategy
+from ipam_operator.domain.model import (
+    Consent,
+    Fit,
+    Identity,
+    NetworkRequest,
+    ObjectRef,
+    PoolRequest,
+    Prefixes,
+    Strategy,
+)
 from ipam_operator.domain.outcome import Held, Refused, Removed
-from ipam_operator.net.cidr import Address
+from ipam_operator.net.cidr import Address, AddressOrPrefix
 from ipam_operator.net.ranges import Range
 from ipam_operator.store.database import Connection, Database, Row
+from ipam_operator.store.inet import as_address_or_prefix
 
 _SHOWN = 5
 """Holders, conflicts and overlaps named in one message; the total is always given."""
@@ -35,11 +45,21 @@ class StoredPool:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownPool:
+    """What of a pool cannot change."""
+
+    id: int
+    uid: UUID
+    network_id: int
+    of_prefixes: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Outsiders:
     """Held addresses that a change would leave outside: a bounded sample of `total`."""
 
     total: int
-    sample: tuple[tuple[Address, ObjectRef], ...]
+    sample: tuple[tuple[AddressOrPrefix, ObjectRef], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +117,11 @@ class Parents:
         """The id of the address space, made when it is new."""
         return int(await tx.value("address_space_id", namespace, vrf))
 
-    async def pool(self, tx: Connection, ref: ObjectRef) -> tuple[int, UUID, int] | None:
-        """Id, UID and network id of the pool of this name, locked until the transaction ends."""
+    async def pool(self, tx: Connection, ref: ObjectRef) -> KnownPool | None:
+        """The pool of this name, locked until the transaction ends."""
         await tx.rows("lock_namespace", ref.namespace)
         for row in await tx.rows("pool_by_name", ref.namespace, ref.name):
-            return row["id"], row["uid"], row["network_id"]
+            return KnownPool(row["id"], row["uid"], row["network_id"], row["of_prefixes"])
         return None
 
     async def pools_of(self, tx: Connection, network: StoredNetwork) -> list[StoredPool]:
@@ -115,16 +135,19 @@ class Parents:
         ref = request.identity.ref
         await tx.value(
             "put_pool", request.identity.uid, ref.namespace, ref.name, request.identity.generation, placed.network_id,
-            request.type, request.strategy.value, request.cool_down, request.default_lease, request.max_lease,
+            request.type, request.strategy.value if request.prefixes is None else request.prefixes.fit.value,
+            request.cool_down, request.default_lease, request.max_lease,
             request.paused, *_bounds(request.ranges), *_bounds(request.exclude), *_bounds(placed.parts),
             *_bounds(placed.effective), json.dumps(dict(request.labels)), request.priority, request.allowed.source,
             json.dumps(request.allowed.selector), request.quota,
+            None if request.prefixes is None else list(request.prefixes.lengths),
+            None if request.prefixes is None else request.prefixes.default,
         )  # fmt: skip
 
     async def held_outside(self, tx: Connection, pool_id: int, effective: Sequence[Range]) -> Outsiders:
         """Addresses of the pool that are held and not in `effective`."""
         rows = await tx.rows("held_outside", pool_id, *_bounds(effective), _SHOWN)
-        sample = tuple((row["addr"], ObjectRef(row["namespace"], row["name"])) for row in rows)
+        sample = tuple((as_address_or_prefix(row["addr"]), ObjectRef(row["namespace"], row["name"])) for row in rows)
         return Outsiders(rows[0]["total"] if rows else 0, sample)
 
     async def overlapping(
@@ -197,13 +220,15 @@ def _ranges(row: Row, name: str) -> tuple[Range, ...]:
 
 
 def _pool_request(row: Row, network: ObjectRef) -> PoolRequest:
+    lengths = row["prefix_lengths"]
+    prefixes = None if lengths is None else Prefixes(tuple(lengths), row["default_length"], Fit(row["strategy"]))
     return PoolRequest(
         Identity(row["uid"], ObjectRef(row["namespace"], row["name"]), row["generation"]),
         network,
         row["type"],
         _ranges(row, "asked"),
         _ranges(row, "exclude"),
-        Strategy(row["strategy"]),
+        Strategy(row["strategy"]) if prefixes is None else Strategy.FIRST_FREE,
         row["cool_down"],
         row["paused"],
         row["default_lease"],
@@ -212,4 +237,5 @@ def _pool_request(row: Row, network: ObjectRef) -> PoolRequest:
         row["priority"],
         Consent(row["allowed_from"], json.loads(row["allowed_selector"])),
         row["quota"],
+        prefixes,
     )

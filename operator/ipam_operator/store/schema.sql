@@ -67,11 +67,15 @@ create table free_range (
     pool_id integer not null,
     hi inet not null,
     lo inet not null,
+    mlen smallint,
     constraint free_range_pkey PRIMARY KEY (pool_id, hi),
     constraint free_range_pool_id_fkey FOREIGN KEY (pool_id) REFERENCES pool(id) ON DELETE CASCADE,
+    constraint free_range_block CHECK (((mlen IS NULL) OR (full_length(lo) AND (lo = (lo & netmask(set_masklen(lo, (mlen)::integer)))) AND (hi = (lo | hostmask(set_masklen(lo, (mlen)::integer))))))),
     constraint free_range_check CHECK (((lo <= hi) AND (family(lo) = family(hi)) AND full_length(lo) AND full_length(hi)))
 ) with (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=1000, fillfactor=80);
 comment on table free_range is 'Derived from pool_range and lease. Keyed by the upper end: first-fit takes the low end, so the key stays (HOT).';
+CREATE INDEX free_range_blocks ON ipam.free_range USING btree (pool_id, mlen DESC, hi) WHERE (mlen IS NOT NULL);
+comment on column free_range.mlen is 'In a pool of prefixes each row is a free prefix of this length, the largest of those that it is part of (a buddy list).';
 
 create table held_by (
     pool_id integer not null,
@@ -125,10 +129,16 @@ create table lease (
     network_id integer,
     mac macaddr,
     retained text,
+    of_prefix boolean not null default false,
     constraint lease_pkey PRIMARY KEY (pool_id, addr),
-    constraint lease_pool_id_fkey FOREIGN KEY (pool_id) REFERENCES pool(id),
+    constraint lease_prefixes_disjoint EXCLUDE USING gist (pool_id WITH =, addr inet_ops WITH &&) WHERE (of_prefix),
+    constraint lease_pool_id_fkey FOREIGN KEY (pool_id, of_prefix) REFERENCES pool(id, of_prefixes),
     constraint lease_act_check CHECK ((act = ANY (ARRAY['A'::"char", 'C'::"char", 'R'::"char", 'F'::"char", 'K'::"char"]))),
-    constraint lease_addr_check CHECK (full_length(addr)),
+    constraint lease_addr_check CHECK (
+CASE
+    WHEN of_prefix THEN (addr = set_masklen((addr & netmask(addr)), masklen(addr)))
+    ELSE full_length(addr)
+END),
     constraint lease_check CHECK (((released_at IS NULL) = (reusable_at IS NULL))),
     constraint lease_check1 CHECK (((mac IS NULL) OR (network_id IS NOT NULL))),
     constraint lease_check2 CHECK (((retained IS NULL) OR (released_at IS NOT NULL))),
@@ -144,6 +154,7 @@ CREATE TRIGGER lease_updated AFTER UPDATE ON ipam.lease REFERENCING NEW TABLE AS
 comment on column lease.act is 'What history is told: A granted, C changed while held, R released, F retention ended by hand, K kept from an earlier pool of the name.';
 comment on column lease.generation is 'Fencing number, new for each grant; release and audit name it.';
 comment on column lease.network_id is 'Of the pool; only beside a mac, for the sake of the key.';
+comment on column lease.of_prefix is 'Whether addr is a prefix, as all are of its pool. Of /32 and /128 only this tells.';
 comment on column lease.retained is 'The key (ipam.key_of) of the identity that it is kept for until reusable_at, although its claim is gone.';
 
 create table mac_edit (
@@ -167,7 +178,6 @@ create table memory (
     generation bigint not null,
     at timestamp with time zone not null default now(),
     constraint memory_pkey PRIMARY KEY (namespace, key, pool_namespace, pool_name, ordinal),
-    constraint memory_addr_check CHECK (full_length(addr)),
     constraint memory_ordinal_check CHECK ((ordinal >= 0))
 ) with (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=2000);
 comment on table memory is 'What each identity (namespace, stickyKey or name) held last, by the name of the pool: a wish, never a hold.';
@@ -249,22 +259,31 @@ create table pool (
     quota bigint,
     selectors text[] not null default '{}'::text[],
     untold boolean not null default false,
+    prefix_lengths integer[],
+    default_length integer,
+    of_prefixes boolean not null generated as (prefix_lengths IS NOT NULL),
     constraint pool_pkey PRIMARY KEY (id),
+    constraint pool_id_of_prefixes_key UNIQUE (id, of_prefixes),
     constraint pool_namespace_name_key UNIQUE (namespace, name),
     constraint pool_uid_key UNIQUE (uid),
     constraint pool_network_id_fkey FOREIGN KEY (network_id) REFERENCES network(id),
     constraint pool_allowed_from_check CHECK ((allowed_from = ANY (ARRAY['Same'::text, 'All'::text, 'Selector'::text]))),
+    constraint pool_check CHECK ((default_length = ANY (prefix_lengths))),
+    constraint pool_check1 CHECK (((prefix_lengths IS NULL) = (default_length IS NULL))),
     constraint pool_cool_down_check CHECK ((cool_down >= '00:00:00'::interval)),
     constraint pool_default_lease_check CHECK ((default_lease > '00:00:00'::interval)),
     constraint pool_max_lease_check CHECK ((max_lease > '00:00:00'::interval)),
+    constraint pool_prefix_lengths_check CHECK ((cardinality(prefix_lengths) > 0)),
     constraint pool_quota_check CHECK ((quota > 0)),
     constraint pool_size_check CHECK ((size >= (0)::numeric)),
-    constraint pool_strategy_check CHECK ((strategy = ANY (ARRAY['FirstFree'::text, 'Random'::text, 'LeastRecentlyUsed'::text])))
+    constraint pool_strategy_check CHECK ((((strategy = ANY (ARRAY['FirstFree'::text, 'Random'::text, 'LeastRecentlyUsed'::text])) AND (prefix_lengths IS NULL)) OR ((strategy = ANY (ARRAY['FirstFit'::text, 'BestFit'::text])) AND (prefix_lengths IS NOT NULL))))
 ) with (fillfactor=50);
 CREATE INDEX pool_network ON ipam.pool USING btree (network_id);
 comment on column pool.cool_down is 'In seconds, like all intervals here: a day has 23 hours where clocks are put forward.';
+comment on column pool.default_length is 'Of the prefixes for claims that do not say.';
 comment on column pool.gateway is 'Copied from the network, like prefix_length and dns_servers: an answer reads one row.';
 comment on column pool.low_hi is 'A lower bound of free_range.hi, so that a search skips dead index entries; null: unknown.';
+comment on column pool.prefix_lengths is 'Of the prefixes that it hands out; null: it hands out addresses. One or the other for good.';
 comment on column pool.quota is 'Addresses that claims of one namespace may hold; null: as many as there are.';
 comment on column pool.selectors is 'Names of those selectors in its namespace whose claims it serves: kept by assign_selectors.';
 comment on column pool.size is 'Number of addresses in pool_range.';
@@ -321,10 +340,12 @@ create table selector (
     used_at timestamp with time zone not null default now(),
     meaning text[],
     untold boolean not null default false,
+    length integer,
     constraint selector_pkey PRIMARY KEY (namespace, name),
     constraint selector_name_check CHECK ((name ~~ '? %'::text))
 );
 comment on table selector is 'What claims say instead of a pool''s name; they queue by its name, which no pool can have, below the pools'' namespace.';
+comment on column selector.length is 'Of the prefixes that are asked for; null: addresses.';
 comment on column selector.meaning is 'The pools that it means, best first, those that are tied marked so; null: not yet looked up.';
 comment on column selector.untold is 'Its meaning has changed, and claims that wait by it have yet to be told.';
 
@@ -381,6 +402,7 @@ create table waiting (
     priority integer not null default 0,
     passed bigint not null default 0,
     stands_until timestamp with time zone,
+    length integer,
     constraint waiting_pkey PRIMARY KEY (claim_uid),
     constraint waiting_count_check CHECK ((count > 0)),
     constraint waiting_wanted_check CHECK (full_length(wanted))
@@ -389,17 +411,18 @@ comment on table waiting is 'Claims in arrival order, by the name of their pool:
 CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_name, priority DESC, seq);
 CREATE INDEX waiting_standing ON ipam.waiting USING btree (pool_namespace, pool_name, stands_until) WHERE (stands_until IS NOT NULL);
 CREATE INDEX waiting_wishes ON ipam.waiting USING btree (pool_namespace, pool_name) WHERE (wanted IS NOT NULL);
+comment on column waiting.length is 'Of the prefixes that are asked for; null: of the pool''s default, or addresses.';
 comment on column waiting.passed is 'Addresses that claims behind this one got because it did not fit; when they would exceed its own count, it stands.';
 comment on column waiting.stands_until is 'So long nobody behind it is served (docs/dev/adr/0005).';
 
 -- function address_space_id(space_namespace text, space_vrf text) 
 --     returns integer language plpgsql body de4c2e0ac392b3bb38f13efe3c593b99
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 5f1eb22bd06575ddcdc099f7d5e5e58f
--- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 68672ad3f33d1d65897d1478ce80add7
--- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body ab1acdac551634aaf99df11d399d0324
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 6a2cb000de396c67cfcb3e606b516c60
+-- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body c1436dae65ba5f93356090119faee075
+-- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, its_length integer, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body eb639991a4ab7d7dcaa587d6af251eb9
 -- function answered(uids uuid[]) 
 --     returns SETOF answer language plpgsql stable set plan_cache_mode=force_generic_plan body 647272ca4a30de3792f68c679e92f376
 -- function any_macs() 
@@ -411,9 +434,19 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function assign_selectors(its_namespace text) 
 --     returns void language plpgsql body c83b15bbed39b15114264e962e220032
 -- function available(p pool, enough bigint) 
---     returns bigint language plpgsql body 4e71cc62bfc5e8c7998cf01ebfc349a4
+--     returns bigint language plpgsql body a3899f4a8e9a539abf8b7a0f09f42666
+-- function blocks_free(p integer, length integer, enough bigint) 
+--     returns bigint language plpgsql stable set plan_cache_mode=force_generic_plan body 0002156966589fa7a6c122deaf6fa8ae
+-- function blocks_in(p integer, length integer) 
+--     returns numeric language sql stable body 50519cacb667f98f6207adc64543bcd1
+-- function blocks_of(lo inet, hi inet) 
+--     returns SETOF inet language plpgsql immutable body 99c425ba73761a2e7ff3963d0e483261
+-- function buddy(block inet) 
+--     returns inet language sql immutable parallel safe body ce1d7fe121ff245ca9843977fd13fa2b
 -- function carve(p integer, wish inet) 
---     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body fdd53277083875572191c8e2d020f0d8
+--     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body 8842df9852df2ecf19a0509e06739a81
+-- function carve_block(p integer, wish inet, l inet, h inet, m integer) 
+--     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body 27e951f9b655515d9044c138d3d2ca9c
 -- function carve_own(p pool, uid uuid, its_namespace text, its_name text, wish inet) 
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body f02d6d84c67f4d00a7770791e7850d1e
 -- function change_macs(uids uuid[], spec_generations bigint[]) 
@@ -423,7 +456,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function clamped_size(lo inet, hi inet) 
 --     returns bigint language sql immutable strict parallel safe body e67cd954bd276667a4946befb7b56e99
 -- function compare(uids uuid[], shown text[], ending uuid[], ends timestamp with time zone[]) 
---     returns TABLE(finding text, claim_uid uuid, pool_uid uuid, pool_namespace text, pool_name text, network_uid uuid, namespace text, name text, generation bigint, addrs text, age_seconds double precision) language sql stable set plan_cache_mode=force_custom_plan body 9849cd47a74806278fa13ec1f4ca2d4e
+--     returns TABLE(finding text, claim_uid uuid, pool_uid uuid, pool_namespace text, pool_name text, network_uid uuid, namespace text, name text, generation bigint, addrs text, age_seconds double precision) language sql stable set plan_cache_mode=force_custom_plan body 31b95d770d2eb0d1d012f99267f7db62
 -- function confirm(its_what text, seconds double precision) 
 --     returns void language sql body b34947afa784eabef6e480a54f18dcd0
 -- function confirmed(its_what text) 
@@ -434,8 +467,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns SETOF answer language sql immutable body 9b5940211ea4c3389dcfadd87ec8632c
 -- function end_retention(pool_namespace text, pool_name text, its_addr inet, its_actor text) 
 --     returns TABLE(namespace text, key text) language plpgsql body 690a1ba15e1b69b65128338ceeba139f
--- function enqueue(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[]) 
---     returns void language plpgsql body ba789e79bdb908262debc4e36b2792c2
+-- function enqueue(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], lengths integer[]) 
+--     returns void language plpgsql body 69614f47297d85de1257ff0e9feb3667
 -- function ensure_history_partitions(ahead integer) 
 --     returns void language plpgsql body 5692c27bdb5f066c4e326b7cc863445c
 -- function expire(lim integer, actor text, run text) 
@@ -455,31 +488,41 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function full_up(p pool) 
 --     returns text[] language plpgsql stable body 4939de9fcae0c1e6109a4c96c4c5ea43
 -- function grant_leases(p pool, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], addrs inet[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body ee0ab8a10cbad10f2599966528813394
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body ff5952ce7feeb12f7da20388cf76d9aa
 -- function half(a inet, first_byte integer) 
 --     returns numeric language sql immutable strict parallel safe body d6641c7c67cfd9b7ce9e47ee8b2bc079
+-- function hands_out(p pool, length integer, wanted inet) 
+--     returns boolean language sql immutable body 257ed3f9f3af45da3fdd6fc24b56a83d
 -- function head_of_queue(p pool, full_up text[], fits bigint, lim integer) 
 --     returns SETOF waiting language plpgsql stable set plan_cache_mode=force_generic_plan body 9a4a0ae7251602d45c44e8c8a120ff80
 -- function heed_consent(p pool) 
---     returns uuid[] language sql body 30ae3b9f92e153554fb553cf95bd16ca
+--     returns uuid[] language sql body 4e091fcc26f790426639700a23ee4e78
 -- function heed_edits(its_namespace text, its_name text, uids uuid[], spec_generations bigint[], details boolean, leases interval[], renewals timestamp with time zone[], reserves boolean[]) 
 --     returns SETOF answer language plpgsql body 257ac437aeb0d4afbcd533dedf4bc37d
+-- function heed_kind(p pool) 
+--     returns void language sql body 40662729f2320b09baf0f36eb58daadc
 -- function held(uids uuid[]) 
---     returns SETOF answer language sql stable body e3d0559627ea5369d633f48947af54d7
+--     returns SETOF answer language sql stable body 6cf052b1c9e855727f3f35278e8434ef
 -- function held_outside(p integer, new_lo inet[], new_hi inet[], lim integer) 
---     returns TABLE(total bigint, addr inet, namespace text, name text) language sql stable body cf9552ce3aed299474f9d2873be7e2c0
+--     returns TABLE(total bigint, addr inet, namespace text, name text) language sql stable body 13bae0cf55284b41c5069de598b460df
+-- function high(a inet) 
+--     returns inet language sql immutable parallel safe body 30708be6fbe39e7283a25c31f265503c
 -- function keep_retained(it integer, its_namespace text, its_name text) 
---     returns void language sql body 356dc3c2c53a89dcf36486302eee0697
+--     returns void language sql body 6352d4d04b0bb60edbf1a23993aa506e
 -- function keep_terms(uids uuid[], spec_generations bigint[], ends timestamp with time zone[], acted boolean[], leases interval[], renewals timestamp with time zone[], reserves boolean[]) 
 --     returns void language plpgsql set plan_cache_mode=force_generic_plan body ec6ace81541184a6e94da8786b3edf80
 -- function keepers(uids uuid[], retains boolean[]) 
 --     returns uuid[] language sql stable body 89e0c050af5b111d331c7a306af90def
 -- function key_of(uid uuid, its_name text) 
 --     returns text language plpgsql stable body 5fa616154068e45cdd749c473222bfe5
+-- function keys_shared(uids uuid[], namespaces text[], names text[]) 
+--     returns SETOF answer language sql stable body 7c32e1b30fda0f546c5c8f035e825eb0
 -- function lead(me text, seconds double precision) 
 --     returns bigint language sql body 9c45ddd57d41c39c42ef271f9404ad25
 -- function lease_inserted() 
---     returns trigger language plpgsql body fd0afcc7dfd56d7319c043a62367f3f1
+--     returns trigger language plpgsql body d03b87a0a698fce3ceb42edc82f0ce51
+-- function lease_size(l lease) 
+--     returns numeric language sql immutable body d9b96fd9061a141b573abf739e69d57c
 -- function lease_updated() 
 --     returns trigger language plpgsql body 8a7a9ccabdfb1429e0807a8c5074af55
 -- function lends(p pool, to_namespace text) 
@@ -492,6 +535,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns void language sql body 2af2bd61a2b2d9c408913f4cdb1af053
 -- function lock_selectors(its_namespace text) 
 --     returns void language plpgsql body 2e15415f9138a6611f3707698d470044
+-- function low(a inet) 
+--     returns inet language sql immutable parallel safe body 0f4c05d6cbcccdbbf952580fc36c68f5
 -- function mac_edit_answers(uids uuid[]) 
 --     returns SETOF answer language sql stable body 8af49afb1fafff74ce66084d6f461a03
 -- function mac_of(uid uuid) 
@@ -501,41 +546,57 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function mac_twins(p pool, uids uuid[]) 
 --     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 02665b9555add412bc00b4e91e04b2e3
 -- function may_return(p pool, its_namespace text, its_key text) 
---     returns boolean language plpgsql stable body ecc9d6c2da57d2bdd25a1ea6cbb69480
+--     returns boolean language plpgsql stable body 852dab0a654da7fcf0031b928f15936f
 -- function meant(s selector) 
---     returns TABLE(id integer, name text, priority integer, tied boolean) language sql stable body 00b7979571f1d3688f8079dbae6a70da
+--     returns TABLE(id integer, name text, priority integer, tied boolean) language sql stable body 07462177b7f619abfe5d62a7c35d4960
+-- function misfit_answers(p pool, uids uuid[]) 
+--     returns SETOF answer language sql stable body ab3783a970ac21499610354b98df7838
+-- function misfits_queue(pool_name text) 
+--     returns text language sql immutable body fc53b574c2c634bc33690476ad9718b4
+-- function named(p pool, length integer, wanted inet) 
+--     returns inet language sql immutable body f8c4cb4f33cb86d531eaaac861d65de1
 -- function network_counters(uids uuid[]) 
---     returns TABLE(uid uuid, cidr cidr, namespace text, vrf text, gateway inet, reserved_lo inet[], reserved_hi inet[], pools bigint, pool_size numeric, free numeric, cooling numeric) language sql stable body 18ce0c3e605af19df712d0157d31ca20
+--     returns TABLE(uid uuid, cidr cidr, namespace text, vrf text, gateway inet, reserved_lo inet[], reserved_hi inet[], pools bigint, pool_size numeric, free numeric, cooling numeric) language sql stable body 72e91c833e988cd9523b2af591fbb9fe
 -- function next_due(p pool) 
 --     returns SETOF answer language sql stable body 2ad16010f22774a0febe4c826ceec7d0
 -- function not_found(its_namespace text, its_name text, uids uuid[]) 
 --     returns SETOF answer language sql stable body 5da76ffd16d3f841bb5540254807c232
 -- function noted(uid uuid, info jsonb) 
 --     returns answer language sql immutable body 61d828b7334e31bb9c0df648a0e4eafd
+-- function of_its_kind(p pool, a inet) 
+--     returns boolean language sql immutable body bbd4ae2078a6103c827b620d704c8c41
 -- function out_of_service(its_namespace text, its_name text) 
 --     returns jsonb language sql stable body 43975227e5743b8257ad8816827acea6
 -- function overlapping(space integer, parent integer, asked_lo inet[], asked_hi inet[], own uuid) 
 --     returns TABLE(kind text, namespace text, name text, lo inet, hi inet) language sql stable body 79b42ff072576745204130a013441116
--- function park(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 64b961271a4adfdade6ce75d918e14d6
+-- function park(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], lengths integer[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 939b407e2004792be821fd6c85c0249e
 -- function pool_counters(uids uuid[]) 
---     returns TABLE(uid uuid, namespace text, name text, network text, paused boolean, size numeric, free numeric, cooling bigint, retained bigint, waiting bigint, largest_lo inet[], largest_hi inet[], ranges text[], unlent jsonb) language sql stable body 4b4824ebe73fe3fecc4bd84d3fab6af7
+--     returns TABLE(uid uuid, namespace text, name text, network text, paused boolean, size numeric, free numeric, cooling numeric, retained numeric, waiting bigint, largest_lo inet[], largest_hi inet[], ranges text[], unlent jsonb) language sql stable body ff651dd581e9af0015dd8b27c4819226
+-- function prefix_of(a inet, length integer) 
+--     returns inet language sql immutable parallel safe body 04c6541fd61679d6054e7244bddb05db
+-- function put_block(p integer, block inet) 
+--     returns void language plpgsql set plan_cache_mode=force_generic_plan body 1e4b39e18c7bec39dfc1409a4e5ca2ee
 -- function put_network(new_uid uuid, new_namespace text, new_name text, new_generation bigint, new_vrf text, new_cidr cidr, new_type text, new_gateway inet, new_dns inet[], new_reserved_lo inet[], new_reserved_hi inet[]) 
 --     returns integer language plpgsql body 20a661918add89f5340aeba9eba5e113
--- function put_pool(new_uid uuid, new_namespace text, new_name text, new_generation bigint, its_network integer, new_type text, new_strategy text, new_cool_down interval, new_default_lease interval, new_max_lease interval, new_paused boolean, new_asked_lo inet[], new_asked_hi inet[], new_exclude_lo inet[], new_exclude_hi inet[], part_lo inet[], part_hi inet[], new_lo inet[], new_hi inet[], new_labels jsonb, new_priority integer, new_allowed_from text, new_allowed_selector jsonb, new_quota bigint) 
---     returns integer language plpgsql body 3f0437223a2b41bc174b6ea143adb5e5
+-- function put_pool(new_uid uuid, new_namespace text, new_name text, new_generation bigint, its_network integer, new_type text, new_strategy text, new_cool_down interval, new_default_lease interval, new_max_lease interval, new_paused boolean, new_asked_lo inet[], new_asked_hi inet[], new_exclude_lo inet[], new_exclude_hi inet[], part_lo inet[], part_hi inet[], new_lo inet[], new_hi inet[], new_labels jsonb, new_priority integer, new_allowed_from text, new_allowed_selector jsonb, new_quota bigint, new_prefix_lengths integer[], new_default_length integer) 
+--     returns integer language plpgsql body ccf65bb476aca43b4be6263296ed1a8d
+-- function put_rest(p integer, block inet, m integer, lower boolean) 
+--     returns void language plpgsql set plan_cache_mode=force_generic_plan body 419ecdba79f41ea40ffa10c01178e5b4
 -- function put_tenants(changes jsonb, whole boolean) 
 --     returns TABLE(namespace text, name text) language plpgsql body 3fe4d56150c858f80af84ed69bb3e311
 -- function queue_beside(place text) 
---     returns text language sql immutable body 1f5e08b0dedcb247976d35f403a3a09c
+--     returns text language sql immutable body 56979116ad7a783b078fa21673d15b5d
 -- function queues(p pool) 
 --     returns text[] language sql immutable body fac8864aef87d8cee522e642c87bf4cf
 -- function quota_facts(p pool, its_namespace text) 
 --     returns jsonb language plpgsql stable body c8ddb39b3388269a5563e6f17a316226
 -- function range_size(lo inet, hi inet) 
 --     returns numeric language sql immutable strict parallel safe body d35a61caa7fdabc10d90ef38e77d0277
+-- function rebuild_blocks(p integer) 
+--     returns void language sql body 139d5aa2381cfe06da5103ec23d1b53d
 -- function rebuild_free_ranges(p integer) 
---     returns void language plpgsql body d486175e976be4a790c8d7c7816c4e70
+--     returns void language plpgsql body fbb120466844801b234b5bac73d7e321
 -- function recount_held_by(p pool) 
 --     returns void language sql body 7ee05045ddf77717cdac35f9738a316c
 -- function refuse_change() 
@@ -561,29 +622,33 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function room(p pool, its_namespace text) 
 --     returns bigint language plpgsql stable body 43325a231357562a1fc5c3cddc9c37e1
 -- function selected_answers(s selector, uids uuid[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 9fb1bd83bc18ba06784dd24978cfb721
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 4a0056c27a103edcdd70ed96eaf5815a
 -- function selects(selector jsonb, labels jsonb) 
 --     returns boolean language sql immutable body 58ece151da8f81aad50168670cd8d861
 -- function serve(pool_namespace text, pool_name text, lim integer, tell boolean) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body d2bda4bcb7297e561a56b1d2e518cbc4
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 3627eea7a80b305247698a5088f7cdbf
+-- function serve_blocks(p pool, lim integer) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 4a4ff405f7673dd26b9d79d53395dd24
 -- function serve_mac_edits(p pool) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body ee1cc3d0509910a627c465514b23a92f
 -- function serve_returning(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 75f8fb8a8f8362d5e99c101fdeb2450b
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 09bf09937281426336638c202271f43b
 -- function serve_selected(p pool, lim integer) 
 --     returns SETOF answer language plpgsql body 762d98c69c581c84b103bef238726eac
 -- function serve_waiting(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body b3ecdf2e937c3af21035988cd255e3ee
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 6c18a8053cf2a59c0ad2b1b75c724aba
 -- function served_next(p pool, stock bigint, full_up text[], lim integer) 
 --     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body e703d2da881732d38cd0a73838f1ab64
 -- function set_aside(p pool, twins uuid[], served uuid[]) 
 --     returns uuid[] language sql body 2a823a4d2947ef77ba60ffe6da8a5e35
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 
 --     returns SETOF answer language sql stable body ff2ed724614d5dcb7e19b47be7ae851d
+-- function shown(a inet, of_prefix boolean) 
+--     returns text language sql immutable body 0327128a820d27c5d72a6431822074c8
 -- function spelled(a inet) 
 --     returns text language sql immutable strict parallel safe body 650fef055efde7ba244ce0d26e2e7c50
 -- function standing(its_namespace text, its_name text, uids uuid[]) 
---     returns TABLE(claim_uid uuid, namespace text, name text, generation bigint, count integer, place bigint) language sql stable body 0d061b318e0ade8ea0f994f5dd71dbe5
+--     returns TABLE(claim_uid uuid, namespace text, name text, generation bigint, count integer, place bigint, length integer) language sql stable body 0d2a6c2c20011d1523d8dbe2b089ef84
 -- function start_terms(p pool, uids uuid[], spec_generations bigint[]) 
 --     returns SETOF answer language sql body 9c036905f814b4e46de28cbb064c4205
 -- function store_run() 
@@ -591,19 +656,21 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function strangers_queue(pool_name text) 
 --     returns text language sql immutable body d4fba53dc39f258fb4de7c564564364e
 -- function sweep(p integer, lim integer) 
---     returns integer language plpgsql set plan_cache_mode=force_generic_plan body b8e9f415040140f509b48db348ee108c
+--     returns integer language plpgsql set plan_cache_mode=force_generic_plan body 4ee6453a29af0ed439efc81d1a469087
 -- function sweep_pools(uids uuid[], lim integer) 
 --     returns bigint language plpgsql body 9007602c1ffeb104d1f14062bb214e94
 -- function take(p pool, n bigint) 
 --     returns inet[] language plpgsql body e56c36bba1acbdd1b55bf570fd206d97
+-- function take_blocks(p pool, length integer, n bigint) 
+--     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 7cac50637623d252baa57ef6180e52ef
 -- function take_first(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body b732f1491e02c8cb479fc6341ae04496
--- function take_for(p pool, uids uuid[], namespaces text[], names text[], counts integer[], chosen integer[] DEFAULT NULL::integer[]) 
---     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body e433d1f02ed0dfa04d8b098710d87bac
+-- function take_for(p pool, uids uuid[], namespaces text[], names text[], counts integer[], chosen integer[] DEFAULT NULL::integer[], lengths integer[] DEFAULT NULL::integer[]) 
+--     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 936794e10c094d05f81b30a88503b603
 -- function take_oldest(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 260d49cef7f65d5682bb260f6a6f9e54
--- function take_over(pools integer[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], reservations text[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 35e2eeb7afc9b957f81857e3aee3d05d
+-- function take_over(pools integer[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], reservations text[], lengths integer[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 86db5a7aab47360dbee783dba1ffc557
 -- function take_random(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 09d27cea63a337c4f68a24f988c9a53e
 -- function term_of(p pool, asked interval) 
@@ -617,8 +684,10 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function unanswered(uids uuid[]) 
 --     returns integer[] language plpgsql stable body f99e2dc60baf812cffabe7de0724f32f
 -- function untiled(network_uids uuid[]) 
---     returns TABLE(network_uid uuid, pool_namespace text, pool text, finding text, lo inet, hi inet, claim_uid uuid) language sql stable set plan_cache_mode=force_custom_plan body 57c201a81554b197a607f51c5decdec7
+--     returns TABLE(network_uid uuid, pool_namespace text, pool text, finding text, lo inet, hi inet, claim_uid uuid) language sql stable set plan_cache_mode=force_custom_plan body efa40ba071b98dc4e3b1bbe4a90c8d66
 -- function waiting_answers(p pool, uids uuid[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d788bcd484279f7547f3405621997ec1
--- function without_reservation(pools integer[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], reservations text[]) 
---     returns SETOF answer language sql stable body 2edfca06a800b0cd9c503a4190c4fdaf
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 5e847465f661951c119a34ab070c7251
+-- function waiting_for_blocks(p pool, uids uuid[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 9e4129b5b4f0f489473d94d650fb7faf
+-- function without_reservation(pools integer[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], reservations text[], lengths integer[]) 
+--     returns SETOF answer language sql stable body 7a43abaa3e163f83635236b7dc780ab8

@@ -7,8 +7,10 @@ declare
 begin
     select n.* into stray from new_rows n where not exists (
         select from (
-            select r.lo from ipam.pool_range r where r.pool_id = n.pool_id and r.hi >= n.addr order by r.hi limit 1
-        ) home where home.lo <= n.addr)
+            select r.lo from ipam.pool_range r
+            where r.pool_id = n.pool_id and r.hi >= case when n.of_prefix then ipam.high(n.addr) else n.addr end
+            order by r.hi limit 1
+        ) home where home.lo <= case when n.of_prefix then ipam.low(n.addr) else n.addr end)
     limit 1;
     if found then
         raise exception 'address % is outside the effective ranges of pool %', stray.addr, stray.pool_id

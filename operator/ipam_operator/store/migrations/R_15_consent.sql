@@ -97,9 +97,14 @@ create or replace function ipam.twins_queue(pool_name text) returns text languag
     select rtrim(pool_name, '#') || '#'
 $$;
 
+-- Where those wait who ask for what the pool does not hand out: a prefix of another length, or any of a pool of addresses.
+create or replace function ipam.misfits_queue(pool_name text) returns text language sql immutable as $$
+    select pool_name || '%'
+$$;
+
 -- The queue that such a place is beside of.
 create or replace function ipam.queue_beside(place text) returns text language sql immutable as $$
-    select rtrim(place, '#!')
+    select rtrim(place, '#!%')
 $$;
 
 create or replace function ipam.forbidden(uids uuid[]) returns setof ipam.answer language sql stable as $$
@@ -116,7 +121,8 @@ create or replace function ipam.heed_consent(p ipam.pool) returns uuid[] languag
         from (
             select q.claim_uid, ipam.lends(p, q.namespace) lends from ipam.waiting q
             where q.pool_namespace = p.namespace
-                and q.pool_name in (p.name, ipam.strangers_queue(p.name), ipam.twins_queue(p.name))
+                and q.pool_name in (
+                    p.name, ipam.strangers_queue(p.name), ipam.twins_queue(p.name), ipam.misfits_queue(p.name))
                 and q.namespace <> p.namespace) l
         where w.claim_uid = l.claim_uid and (w.pool_name <> ipam.strangers_queue(p.name)) <> l.lends
         returning w.claim_uid)

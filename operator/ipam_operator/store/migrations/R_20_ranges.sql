@@ -43,16 +43,20 @@ declare
     more_los inet[];
     more_his inet[];
     lowest inet;
+    prefixes boolean;
 begin
     with due as (
         select l.pool_id, l.addr from ipam.lease l
         where l.pool_id = p and l.released_at is not null and l.reusable_at <= now()
         order by l.reusable_at, l.addr limit lim),
     gone as (
-        delete from ipam.lease l using due where l.pool_id = due.pool_id and l.addr = due.addr returning l.addr)
-    select array_agg(addr order by addr) into swept from gone;
+        delete from ipam.lease l using due where l.pool_id = due.pool_id and l.addr = due.addr returning l.addr, l.of_prefix)
+    select array_agg(addr order by addr), bool_or(of_prefix) into swept, prefixes from gone;
     if swept is null then
         return 0;
+    elsif prefixes then
+        perform ipam.put_block(p, a) from unnest(swept) a;
+        return cardinality(swept);
     end if;
     select array_agg(lo), array_agg(hi) into los, his from (
         select min(a) lo, max(a) hi from (
@@ -81,15 +85,19 @@ begin
     return cardinality(swept);
 end $$;
 
--- Take exactly this address, free or cooled; false when it is neither.
+-- Take exactly this address, or prefix, free or cooled; false when it is neither.
 create or replace function ipam.carve(p int, wish inet) returns boolean
     language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     l inet;
     h inet;
+    m int;
 begin
-    select f.lo, f.hi into l, h from ipam.free_range f where f.pool_id = p and f.hi >= wish order by f.hi limit 1;
-    if not found or l > wish then
+    select f.lo, f.hi, f.mlen into l, h, m from ipam.free_range f
+    where f.pool_id = p and f.hi >= wish order by f.hi limit 1;
+    if m is not null and ipam.carve_block(p, wish, l, h, m) then
+        return true;
+    elsif l is null or l > wish or m is not null or not ipam.full_length(wish) then
         delete from ipam.lease l
         where l.pool_id = p and l.addr = wish and l.released_at is not null and l.reusable_at <= now();
         return found;
@@ -215,10 +223,13 @@ begin
         else ipam.take_oldest(p.id, n) end;
 end $$;
 
--- How many addresses could be handed out now, at most `enough`.
+-- How many addresses, or prefixes, could be handed out now, at most `enough`.
 create or replace function ipam.available(p ipam.pool, enough bigint) returns bigint
     language plpgsql as $$
 begin
+    if p.of_prefixes then  -- of the smallest ones
+        return ipam.blocks_free(p.id, (select max(l) from unnest(p.prefix_lengths) l), enough);
+    end if;
     return (
         select least(enough, (
             select coalesce(sum(size::numeric), 0) from (
@@ -234,6 +245,10 @@ end $$;
 create or replace function ipam.rebuild_free_ranges(p int) returns void language plpgsql as $$
 begin
     delete from ipam.free_range where pool_id = p;
+    if (select q.of_prefixes from ipam.pool q where q.id = p) then
+        perform ipam.rebuild_blocks(p);
+        return;
+    end if;
     insert into ipam.free_range (pool_id, lo, hi)
     select p, lo, case when next is null then hi else next - 1 end from (
         -- From each range's start and from behind each lease to the next lease; nothing is behind a range's end.

@@ -8,6 +8,7 @@ create or replace function ipam.grant_leases(
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     macs boolean := ipam.any_macs();
+    prefixes jsonb := case when p.of_prefixes then '{"prefixes": true}' end;
 begin
     if p.quota is not null or exists (select from unnest(namespaces) n where n <> p.namespace) then
         insert into ipam.held_by as h (pool_id, namespace, held)
@@ -28,14 +29,14 @@ begin
         return query
         with granted as (
             insert into ipam.lease
-                (pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor, network_id, mac)
+                (pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor, network_id, mac, of_prefix)
             select p.id, u.addr, u.uid, 0, nextval('ipam.lease_generation'), u.namespace, u.name, u.actor,
-                case when m.mac is not null then p.network_id end, m.mac
+                case when m.mac is not null then p.network_id end, m.mac, p.of_prefixes
             from unnest(addrs, uids, namespaces, names, actors) u(addr, uid, namespace, name, actor)
             cross join lateral (select case when macs then ipam.mac_of(u.uid) end mac) m
             returning claim_uid, addr, generation, allocated_at, namespace, name)
         select g.claim_uid, 'New', array[g.addr], g.generation, g.allocated_at, g.namespace, g.name, u.spec_generation,
-            null::int, p.prefix_length, p.gateway, p.dns_servers, null::jsonb
+            null::int, p.prefix_length, p.gateway, p.dns_servers, prefixes
         from granted g join unnest(uids, spec_generations) u(uid, spec_generation) on u.uid = g.claim_uid;
         return;
     end if;
@@ -48,14 +49,15 @@ begin
         select c.uid, c.namespace, c.name, c.actor, c.generation, o - 1 ordinal, row_number() over (order by c.k, o) i
         from claim c, generate_series(1, c.count) o),
     granted as (
-        insert into ipam.lease (pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor, network_id, mac)
+        insert into ipam.lease (
+            pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor, network_id, mac, of_prefix)
         select p.id, a.addr, s.uid, s.ordinal, s.generation, s.namespace, s.name, s.actor,
-            case when m.mac is not null then p.network_id end, m.mac
+            case when m.mac is not null then p.network_id end, m.mac, p.of_prefixes
         from place s join unnest(addrs) with ordinality a(addr, i) using (i)
         cross join lateral (select case when macs then ipam.mac_of(s.uid) end mac) m
         returning claim_uid, addr, ordinal, allocated_at)
     select c.uid, 'New', array_agg(g.addr order by g.ordinal), c.generation, min(g.allocated_at), c.namespace, c.name,
-        c.spec_generation, null::int, p.prefix_length, p.gateway, p.dns_servers, null::jsonb
+        c.spec_generation, null::int, p.prefix_length, p.gateway, p.dns_servers, prefixes
     from granted g join claim c on c.uid = g.claim_uid
     group by c.uid, c.generation, c.namespace, c.name, c.spec_generation;
 end $$;
@@ -66,7 +68,7 @@ create or replace function ipam.held(uids uuid[]) returns setof ipam.answer lang
         min(l.namespace), min(l.name), null::bigint, null::int, p.prefix_length, p.gateway, p.dns_servers,
         jsonb_build_object(
             'pool', p.name, 'poolNamespace', p.namespace, 'mac', min(l.mac::text),
-            'expiresAt', min(t.expires_at), 'reserved', coalesce(bool_or(t.reserved), false))
+            'expiresAt', min(t.expires_at), 'reserved', coalesce(bool_or(t.reserved), false), 'prefixes', p.of_prefixes)
     from ipam.lease l join ipam.pool p on p.id = l.pool_id left join ipam.term t on t.claim_uid = l.claim_uid
     where l.claim_uid = any(uids) and l.released_at is null
     group by l.claim_uid, p.id
@@ -119,13 +121,14 @@ end $$;
 
 create or replace function ipam.enqueue(
     pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[],
-    counts int[], wishes inet[], actors text[]
+    counts int[], wishes inet[], actors text[], lengths int[]
 ) returns void
     language plpgsql as $$
 begin
     insert into ipam.waiting as w
-        (claim_uid, pool_namespace, pool_name, namespace, name, generation, count, wanted, actor, priority)
-    select u.uid, $1, $2, u.namespace, u.name, u.generation, u.count, wishes[u.k], u.actor, coalesce(d.priority, 0)
+        (claim_uid, pool_namespace, pool_name, namespace, name, generation, count, wanted, actor, priority, length)
+    select u.uid, $1, $2, u.namespace, u.name, u.generation, u.count, wishes[u.k], u.actor, coalesce(d.priority, 0),
+        lengths[u.k]
     from unnest(uids, spec_generations, namespaces, names, counts, actors)
         with ordinality u(uid, generation, namespace, name, count, actor, k)
     left join ipam.claim_detail d on d.claim_uid = u.uid
@@ -134,7 +137,7 @@ begin
     on conflict (claim_uid) do update set
         pool_namespace = excluded.pool_namespace, pool_name = excluded.pool_name, generation = excluded.generation,
         count = excluded.count, wanted = excluded.wanted, actor = excluded.actor,
-        priority = excluded.priority,
+        priority = excluded.priority, length = excluded.length,
         seq = case
             when w.pool_namespace = excluded.pool_namespace
                 and ipam.queue_beside(w.pool_name) = ipam.queue_beside(excluded.pool_name)
@@ -228,6 +231,107 @@ begin
     return chosen;
 end $$;
 
+-- Bind who waits for any prefix, as `served_next` chooses, whose sizes are in prefixes of the pool's smallest kind. Who
+-- fits shows when its turn comes: what is free is in pieces.
+create or replace function ipam.serve_blocks(p ipam.pool, lim int) returns setof ipam.answer
+    language plpgsql set plan_cache_mode = force_generic_plan as $$
+declare
+    unit int := (select max(l) from unnest(p.prefix_lengths) l);
+    full_up text[] := ipam.full_up(p);
+    macs boolean := ipam.any_macs();
+    head uuid[];
+    w ipam.waiting;
+    served ipam.waiting[] := '{}';
+    uids uuid[] := '{}';
+    twins uuid[] := '{}';
+    addrs inet[] := '{}';
+    rooms jsonb := '{}';
+    room bigint;
+    its_length int;
+    its_size bigint;
+    given bigint := 0;
+    skipped uuid[] := '{}';
+    sizes bigint[] := '{}';
+    before bigint[] := '{}';
+    most bigint;
+    refused bigint;
+    stands boolean := false;
+    largest int;
+begin
+    -- Twice, when so many do not fit that nobody looks behind them: then at those only who may fit.
+    for again in 0..1 loop
+        select min(f.mlen) into largest from ipam.free_range f where f.pool_id = p.id and f.mlen is not null;
+        exit when largest is null or stands or refused is not null or cardinality(uids) = lim
+            or again = 1 and cardinality(skipped) < 100;
+        if again = 0 then
+            head := array(select h.claim_uid from ipam.head_of_queue(p, full_up, null, lim) h);
+        else
+            head := array(
+                select q.claim_uid from ipam.waiting q
+                where q.pool_namespace = p.namespace and q.pool_name = any(ipam.queues(p)) and q.wanted is null
+                    and coalesce(q.length, p.default_length) >= largest and q.namespace <> all(full_up)
+                    and q.claim_uid <> all(skipped)
+                order by q.priority desc, q.seq limit lim);
+        end if;
+        for w in
+            select q.* from ipam.waiting q
+            where q.claim_uid = any(head) and q.pool_namespace = p.namespace and q.pool_name = any(ipam.queues(p))
+                and q.wanted is null
+            order by q.priority desc, q.seq for update
+        loop
+            exit when cardinality(uids) = lim or again = 0 and cardinality(skipped) = 100;
+            continue when not ipam.hands_out(p, w.length, null) or ipam.dismiss_holders(array[w.claim_uid]);
+            if p.quota is not null then
+                room := coalesce((rooms ->> w.namespace)::bigint, ipam.room(p, w.namespace));
+                continue when w.count > room;
+            end if;
+            its_length := coalesce(w.length, p.default_length);
+            its_size := w.count::bigint << (unit - its_length);
+            if ipam.blocks_free(p.id, its_length, w.count) < w.count then
+                continue when again = 1 or w.count > ipam.blocks_in(p.id, its_length);
+                stands := w.stands_until > now();
+                exit when stands;
+                skipped := skipped || w.claim_uid;
+                sizes := sizes || its_size;
+                before := before || given;
+                most := least(most, given + its_size - w.passed);
+            elsif given + its_size > most then
+                refused := its_size;
+                exit;
+            elsif macs and w.claim_uid = any(ipam.mac_twins(p, uids || w.claim_uid)) then
+                twins := twins || w.claim_uid;
+            else
+                addrs := addrs || ipam.take_for(
+                    p, array[w.claim_uid], array[w.namespace], array[w.name], array[w.count], null, array[its_length]);
+                uids := uids || w.claim_uid;
+                served := served || w;
+                given := given + its_size;
+                rooms := rooms || jsonb_build_object(w.namespace, room - w.count);
+            end if;
+        end loop;
+    end loop;
+    if given > 0 or refused is not null then
+        update ipam.waiting q set
+            passed = case when q.passed + given - u.before + refused > u.size then 0 else q.passed + given - u.before end,
+            stands_until = case when q.passed + given - u.before + refused > u.size
+                then now() + interval '10 minutes' end
+        from unnest(skipped, sizes, before) u(uid, size, before) where q.claim_uid = u.uid;
+    end if;
+    if uids <> '{}' then
+        delete from ipam.waiting q where q.claim_uid = any(uids);
+        return query select n.* from (
+            select array_agg(s.claim_uid) a, array_agg(s.generation) b, array_agg(s.namespace) c, array_agg(s.name) d,
+                array_agg(s.count) e, array_agg(s.actor) f from unnest(served) s
+        ) v cross join lateral (
+            select * from ipam.keys_shared(v.a, v.c, v.d)
+            union all
+            select * from ipam.grant_leases(p, v.a, v.b, v.c, v.d, v.e, v.f, addrs)) n;
+    end if;
+    if twins <> '{}' then
+        return query select * from ipam.twins_answers(p, ipam.set_aside(p, twins, uids));
+    end if;
+end $$;
+
 -- Who holds does not wait: its place has lost a race with another pool.
 create or replace function ipam.dismiss_holders(uids uuid[]) returns boolean
     language plpgsql set plan_cache_mode = force_generic_plan as $$
@@ -244,6 +348,7 @@ create or replace function ipam.serve_returning(p ipam.pool, lim int) returns se
 declare
     comers uuid[];
     sizes int[];
+    lengths int[];
     twins uuid[];
     back record;
 begin
@@ -251,15 +356,18 @@ begin
         select from ipam.lease l where l.pool_id = p.id and l.retained is not null and l.reusable_at > now()) then
         return;
     end if;
-    select array_agg(g.claim_uid order by g.priority desc, g.seq), array_agg(g.count order by g.priority desc, g.seq)
-    into comers, sizes from (
+    select array_agg(g.claim_uid order by g.priority desc, g.seq), array_agg(g.count order by g.priority desc, g.seq),
+        array_agg(g.length order by g.priority desc, g.seq)
+    into comers, sizes, lengths from (
         select f.* from (
-            select w.claim_uid, w.namespace, w.count, w.priority, w.seq,
+            select w.claim_uid, w.namespace, w.count, w.priority, w.seq, s.length,
                 row_number() over (partition by w.namespace, k.key order by w.priority desc, w.seq) nth,
                 (select count(*) from ipam.lease l
                     where l.pool_id = p.id and l.namespace = w.namespace and l.retained = k.key and l.reusable_at > now()
+                        and (s.length is null or masklen(l.addr) = s.length)
                 ) kept
             from ipam.waiting w cross join lateral (select ipam.key_of(w.claim_uid, w.name) key) k
+            cross join lateral (select coalesce(w.length, p.default_length) length) s
             where w.pool_namespace = p.namespace and w.pool_name = any(ipam.queues(p)) and w.wanted is null
                 and w.namespace in (
                     select l.namespace from ipam.lease l where l.pool_id = p.id and l.retained is not null)) f
@@ -276,16 +384,18 @@ begin
     twins := ipam.mac_twins(p, comers);
     -- As they were seen: they may have turned elsewhere before they were locked.
     with gone as (
-        delete from ipam.waiting w using unnest(comers, sizes) c(uid, size)
-        where w.claim_uid = c.uid and w.count = c.size and w.pool_namespace = p.namespace
-            and w.pool_name = any(ipam.queues(p)) and w.wanted is null and w.claim_uid <> all(twins)
+        delete from ipam.waiting w using unnest(comers, sizes, lengths) c(uid, size, length)
+        where w.claim_uid = c.uid and w.count = c.size and coalesce(w.length, p.default_length) is not distinct from c.length
+            and w.pool_namespace = p.namespace and w.pool_name = any(ipam.queues(p)) and w.wanted is null
+            and w.claim_uid <> all(twins)
         returning w.*)
     select array_agg(claim_uid) uids, array_agg(generation) generations, array_agg(namespace) namespaces,
-        array_agg(name) names, array_agg(count) counts, array_agg(actor) actors into back from gone;
+        array_agg(name) names, array_agg(count) counts, array_agg(actor) actors,
+        array_agg(coalesce(length, p.default_length)) lengths into back from gone;
     if back.uids is not null then
         return query select * from ipam.grant_leases(
             p, back.uids, back.generations, back.namespaces, back.names, back.counts, back.actors,
-            ipam.take_for(p, back.uids, back.namespaces, back.names, back.counts));
+            ipam.take_for(p, back.uids, back.namespaces, back.names, back.counts, null, back.lengths));
     end if;
 end $$;
 
@@ -297,6 +407,7 @@ declare
     w ipam.waiting;
     queue record;
     wishes record;
+    wish inet;
     addrs inet[] := '{}';
     taken uuid[] := '{}';
     rooms jsonb := '{}';
@@ -318,13 +429,13 @@ begin
                 ) f where f.lo <= q.wanted)
             or exists (
                 select from ipam.lease l
-                where l.pool_id = p.id and l.addr = q.wanted and l.released_at is not null and (
+                where l.pool_id = p.id and l.addr = ipam.named(p, q.length, q.wanted) and l.released_at is not null and (
                     l.reusable_at <= now() or l.namespace = q.namespace and (
                         l.retained = ipam.key_of(q.claim_uid, q.name) or exists (
                             select from ipam.memory m
                             where m.namespace = q.namespace and m.key = ipam.key_of(q.claim_uid, q.name)
                                 and m.pool_namespace = p.namespace and m.pool_name = p.name
-                                and m.addr = q.wanted and m.generation = l.generation)))))
+                                and m.addr = l.addr and m.generation = l.generation)))))
             and q.namespace <> all(full_up)
         order by q.priority desc, q.seq limit lim for update of q
     loop
@@ -337,9 +448,10 @@ begin
             twins := twins || w.claim_uid;
             continue;
         end if;
-        if ipam.carve(p.id, w.wanted) or ipam.carve_own(p, w.claim_uid, w.namespace, w.name, w.wanted) then
+        wish := ipam.named(p, w.length, w.wanted);
+        if ipam.carve(p.id, wish) or ipam.carve_own(p, w.claim_uid, w.namespace, w.name, wish) then
             taken := taken || w.claim_uid;
-            addrs := addrs || w.wanted;
+            addrs := addrs || wish;
             rooms := rooms || jsonb_build_object(w.namespace, room - 1);
         end if;
     end loop;
@@ -358,6 +470,10 @@ begin
         return query select * from ipam.twins_answers(p, ipam.set_aside(p, twins, taken));
     end if;
     return query select * from ipam.serve_returning(p, lim);
+    if p.of_prefixes then
+        return query select * from ipam.serve_blocks(p, lim);
+        return;
+    end if;
     full_up := ipam.full_up(p);
     stock := ipam.available(p, 1024);
     if stock = 0 or not exists (select from ipam.head_of_queue(p, full_up, null, 1)) then
@@ -384,12 +500,7 @@ begin
             sum(count) total
         into queue from gone;
         if queue.uids is not null then
-            return query select n.* from (
-                select array_agg(d.claim_uid) uids, array_agg(q.namespace) namespaces, array_agg(q.name) names,
-                    array_agg(d.sticky_key) keys
-                from unnest(queue.uids, queue.namespaces, queue.names) q(uid, namespace, name)
-                join ipam.claim_detail d on d.claim_uid = q.uid and d.sticky_key <> ''
-            ) known cross join lateral ipam.shared_keys(known.uids, known.namespaces, known.names, known.keys) n;
+            return query select * from ipam.keys_shared(queue.uids, queue.namespaces, queue.names);
             return query select * from ipam.grant_leases(
                 p, queue.uids, queue.generations, queue.namespaces, queue.names, queue.counts, queue.actors,
                 ipam.take_for(p, queue.uids, queue.namespaces, queue.names, queue.counts));
@@ -431,9 +542,9 @@ $$;
 -- Those of `uids` that wait for any address under this name, with their places in its queue. One pass over the queue,
 -- whatever the planner believes of its length: `asked` is a hash, no join.
 create or replace function ipam.standing(its_namespace text, its_name text, uids uuid[])
-    returns table (claim_uid uuid, namespace text, name text, generation bigint, count int, place bigint)
+    returns table (claim_uid uuid, namespace text, name text, generation bigint, count int, place bigint, length int)
     language sql stable as $$
-    select w.claim_uid, w.namespace, w.name, w.generation, w.count, w.place from (
+    select w.claim_uid, w.namespace, w.name, w.generation, w.count, w.place, w.length from (
         select q.*, row_number() over (order by q.priority desc, q.seq) place,
             q.claim_uid in (select u.uid from unnest(uids) u(uid)) asked
         from ipam.waiting q
@@ -449,6 +560,9 @@ declare
     facts jsonb;
 begin
     if not exists (select from ipam.waiting w where w.claim_uid = any(uids)) then
+        return;
+    elsif p.of_prefixes then
+        return query select * from ipam.waiting_for_blocks(p, uids);
         return;
     end if;
     stock := ipam.available(p, 1024);
@@ -494,7 +608,7 @@ end $$;
 -- Claims of a pool that is not in service queue by its name. `p` null: there is no such pool.
 create or replace function ipam.park(
     pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[],
-    counts int[], wishes inet[], actors text[]
+    counts int[], wishes inet[], actors text[], lengths int[]
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
 begin
     -- Against a pool that comes into service between our look and our commit: it takes the same lock.
@@ -505,7 +619,7 @@ begin
             using errcode = 'serialization_failure';
     end if;
     perform ipam.enqueue(
-        pool_namespace, pool_name, uids, spec_generations, namespaces, names, counts, wishes, actors);
+        pool_namespace, pool_name, uids, spec_generations, namespaces, names, counts, wishes, actors, lengths);
     return query select * from ipam.not_found(pool_namespace, pool_name, uids);
 end $$;
 
@@ -564,6 +678,17 @@ create or replace function ipam.shared_keys(uids uuid[], namespaces text[], name
     cross join lateral ipam.noted(a.uid, jsonb_build_object('sharedKey', other.name)) n
 $$;
 
+-- The same of claims whose details are known already.
+create or replace function ipam.keys_shared(uids uuid[], namespaces text[], names text[]) returns setof ipam.answer
+    language sql stable as $$
+    select n.* from (
+        select array_agg(d.claim_uid) uids, array_agg(q.namespace) namespaces, array_agg(q.name) names,
+            array_agg(d.sticky_key) keys
+        from unnest(uids, namespaces, names) q(uid, namespace, name)
+        join ipam.claim_detail d on d.claim_uid = q.uid and d.sticky_key <> ''
+    ) known cross join lateral ipam.shared_keys(known.uids, known.namespaces, known.names, known.keys) n
+$$;
+
 -- What tells that a later claim of the namespace is this one come again.
 create or replace function ipam.key_of(uid uuid, its_name text) returns text
     language plpgsql stable as $$
@@ -588,10 +713,12 @@ begin
     return found;
 end $$;
 
--- Addresses for claims in their order, counts[k] for claim k (of all, or of the `chosen` only): first what its identity had last, where that is free or
--- cools from this very identity, then as the pool chooses. Null, and nothing taken, when there are too few.
+-- Addresses for claims in their order, counts[k] for claim k (of all, or of the `chosen` only), or prefixes of lengths[k]:
+-- first what its identity had last, where that is free or cools from this very identity, then as the pool chooses. Null,
+-- and nothing taken, when there are too few.
 create or replace function ipam.take_for(
-    p ipam.pool, uids uuid[], namespaces text[], names text[], counts int[], chosen int[] default null
+    p ipam.pool, uids uuid[], namespaces text[], names text[], counts int[], chosen int[] default null,
+    lengths int[] default null
 ) returns inet[] language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     total bigint;
@@ -599,6 +726,7 @@ declare
     owners bigint[] := '{}';
     again inet[] := '{}';
     fresh inet[] := '{}';
+    blocks inet[];
 begin
     if chosen is not null then
         select array_agg(uids[i]), array_agg(namespaces[i]), array_agg(names[i]), array_agg(counts[i])
@@ -617,6 +745,7 @@ begin
                 select m.addr, m.generation, 1, 0, m.ordinal from ipam.memory m
                 where m.namespace = u.namespace and m.key = i.key
                     and m.pool_namespace = p.namespace and m.pool_name = p.name and m.ordinal < u.count) c
+            where not p.of_prefixes or masklen(c.addr) = lengths[u.k]
             order by u.k, c.way, c.turn, c.ordinal
         loop
             continue when cardinality(array_positions(owners, wish.k)) >= wish.count;
@@ -628,10 +757,18 @@ begin
             owners := owners || wish.k;
             again := again || wish.addr;
         end loop;
-        if cardinality(again) < total then
+        if cardinality(again) < total and p.of_prefixes then
+            for i in 1..cardinality(uids) loop
+                blocks := ipam.take_blocks(p, lengths[i], counts[i] - cardinality(array_positions(owners, i)));
+                if blocks is null then
+                    raise exception using errcode = 'P0001';  -- undoes what was carved
+                end if;
+                fresh := fresh || blocks;
+            end loop;
+        elsif cardinality(again) < total then
             fresh := ipam.take(p, total - cardinality(again));
             if fresh is null then
-                raise exception using errcode = 'P0001';  -- undoes what was carved
+                raise exception using errcode = 'P0001';
             end if;
         end if;
     exception when raise_exception then
@@ -661,7 +798,7 @@ create or replace function ipam.allocate(
     counts int[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[],
     sticky_keys text[] default null, leases interval[] default null, renewals timestamptz[] default null,
     priorities int[] default null, macs macaddr[] default null, retains boolean[] default null, reserves boolean[] default null,
-    reservations text[] default null
+    reservations text[] default null, lengths int[] default null
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     p ipam.pool;
@@ -670,6 +807,7 @@ declare
     n bigint;
     keep int[];
     strangers int[];
+    misfits int[];
     twins uuid[];
     late int[] := '{}';
     lucky int[] := '{}';
@@ -688,7 +826,7 @@ begin
     -- The common case: one new claim for one address, nobody in front, nothing to sweep.
     if cardinality(uids) = 1 and counts[1] = 1 and wishes is null and p.strategy = 'FirstFree'
         and not p.paused and not p.retiring and macs is null and leases is null and reservations is null
-        and p.default_lease is null
+        and lengths is null and p.default_lease is null
         and p.quota is null and namespaces[1] = p.namespace then
         if not exists (select from ipam.lease q where q.claim_uid = uids[1] and q.released_at is null)
             and not exists (select from ipam.tombstone q where q.claim_uid = uids[1])
@@ -726,7 +864,7 @@ begin
     end if;
     if reservations is not null then
         return query select * from ipam.take_over(
-            array[p.id], uids, spec_generations, namespaces, names, counts, actors, reservations);
+            array[p.id], uids, spec_generations, namespaces, names, counts, actors, reservations, lengths);
     end if;
     return query select * from ipam.heed_edits(
         pool_namespace, pool_name, uids, spec_generations, hostnames is not null, leases, renewals, reserves);
@@ -737,7 +875,7 @@ begin
     end if;
     if reservations is not null then
         return query select * from ipam.without_reservation(
-            array[p.id], uids, spec_generations, namespaces, names, counts, reservations);
+            array[p.id], uids, spec_generations, namespaces, names, counts, reservations, lengths);
         keep := array(
             select i from unnest(coalesce(keep, array(select generate_subscripts(uids, 1)))) i where reservations[i] is null);
     end if;
@@ -747,24 +885,40 @@ begin
         if cardinality(strangers) > 0 then
             perform e.* from (
                 select array_agg(uids[i]) a, array_agg(spec_generations[i]) b, array_agg(namespaces[i]) c,
-                    array_agg(names[i]) d, array_agg(counts[i]) e, array_agg(wishes[i]) f, array_agg(actors[i]) g
+                    array_agg(names[i]) d, array_agg(counts[i]) e, array_agg(wishes[i]) f, array_agg(actors[i]) g,
+                    array_agg(lengths[i]) h
                 from unnest(strangers) i
             ) v cross join lateral ipam.enqueue(
-                pool_namespace, ipam.strangers_queue(pool_name), v.a, v.b, v.c, v.d, v.e, v.f, v.g) e;
+                pool_namespace, ipam.strangers_queue(pool_name), v.a, v.b, v.c, v.d, v.e, v.f, v.g, v.h) e;
             return query select * from ipam.forbidden(array(select uids[i] from unnest(strangers) i));
             keep := array(select i from unnest(keep) i where i <> all(strangers));
+        end if;
+    end if;
+    if not p.retiring and (lengths is not null or p.of_prefixes) then
+        keep := coalesce(keep, array(select generate_subscripts(uids, 1)));
+        misfits := array(select i from unnest(keep) i where not ipam.hands_out(p, lengths[i], wishes[i]));
+        if misfits <> '{}' then
+            perform e.* from (
+                select array_agg(uids[i]) a, array_agg(spec_generations[i]) b, array_agg(namespaces[i]) c,
+                    array_agg(names[i]) d, array_agg(counts[i]) e, array_agg(wishes[i]) f, array_agg(actors[i]) g,
+                    array_agg(lengths[i]) h
+                from unnest(misfits) i
+            ) v cross join lateral ipam.enqueue(
+                pool_namespace, ipam.misfits_queue(pool_name), v.a, v.b, v.c, v.d, v.e, v.f, v.g, v.h) e;
+            return query select * from ipam.misfit_answers(p, array(select uids[i] from unnest(misfits) i));
+            keep := array(select i from unnest(keep) i where i <> all(misfits));
         end if;
     end if;
     if keep = '{}' then
         return;
     elsif keep is not null then
         select array_agg(uids[i]), array_agg(spec_generations[i]), array_agg(namespaces[i]), array_agg(names[i]),
-            array_agg(counts[i]), array_agg(wishes[i]), array_agg(actors[i])
-        into uids, spec_generations, namespaces, names, counts, wishes, actors from unnest(keep) i;
+            array_agg(counts[i]), array_agg(wishes[i]), array_agg(actors[i]), array_agg(lengths[i])
+        into uids, spec_generations, namespaces, names, counts, wishes, actors, lengths from unnest(keep) i;
     end if;
     if p.id is null or p.retiring then
         return query select * from ipam.park(
-            pool_namespace, pool_name, uids, spec_generations, namespaces, names, counts, wishes, actors);
+            pool_namespace, pool_name, uids, spec_generations, namespaces, names, counts, wishes, actors, lengths);
         return;
     end if;
     twins := case when macs is not null then ipam.mac_twins(p, uids) else '{}' end;
@@ -773,9 +927,9 @@ begin
         perform ipam.sweep(p.id, (64 + 2 * total)::int);
     end if;
     -- A queue is never overtaken: join it, then serve it from its head.
-    if p.paused or p.quota is not null or twins <> '{}' or ipam.anyone_waits(p) then
+    if p.paused or p.quota is not null or p.of_prefixes or twins <> '{}' or ipam.anyone_waits(p) then
         perform ipam.enqueue(
-            pool_namespace, pool_name, uids, spec_generations, namespaces, names, counts, wishes, actors);
+            pool_namespace, pool_name, uids, spec_generations, namespaces, names, counts, wishes, actors, lengths);
         if not p.paused then
             return query select * from ipam.serve_waiting(p, 1000 + cardinality(uids));
         end if;
@@ -827,7 +981,7 @@ begin
             array_agg(counts[i]), array_agg(wishes[i]), array_agg(actors[i])
         into uids, spec_generations, namespaces, names, counts, wishes, actors from unnest(late) i;
         perform ipam.enqueue(
-            pool_namespace, pool_name, uids, spec_generations, namespaces, names, counts, wishes, actors);
+            pool_namespace, pool_name, uids, spec_generations, namespaces, names, counts, wishes, actors, null);
         if queued then
             return query select * from ipam.serve_waiting(p, cardinality(uids));
         end if;
@@ -867,12 +1021,13 @@ begin
     if tell then
         if in_service then
             perform ipam.heed_consent(p);
+            perform ipam.heed_kind(p);
         end if;
         -- Who waits aside for a pool that is not what it was asks anew.
         update ipam.waiting w set pool_name = ipam.queue_beside(w.pool_name)
         where w.pool_namespace = $1 and (
             w.pool_name = any(array(select ipam.twins_queue(t) from unnest(told) t))
-            or not in_service and w.pool_name = ipam.twins_queue($2));
+            or not in_service and w.pool_name in (ipam.twins_queue($2), ipam.misfits_queue($2)));
     end if;
     if p.id is not null then
         return query select * from ipam.serve_mac_edits(p);
@@ -898,6 +1053,11 @@ begin
         return query select * from ipam.forbidden(array(
             select w.claim_uid from ipam.waiting w
             where w.pool_namespace = $1 and w.pool_name = ipam.strangers_queue($2) limit lim));
+        if in_service then
+            return query select * from ipam.misfit_answers(p, array(
+                select w.claim_uid from ipam.waiting w
+                where w.pool_namespace = $1 and w.pool_name = ipam.misfits_queue($2) limit lim));
+        end if;
         for other in
             select q.* from ipam.pool q
             where q.namespace = $1 and q.name <> $2 and q.selectors && told and not q.paused
@@ -1098,7 +1258,8 @@ begin
         from unnest(claim_of, claim_addrs) with ordinality a(claim, addr, i) where a.claim = k;
         begin
             select count(*) filter (
-                where ipam.carve(p.id, a) or ipam.carve_own(p, uids[k], namespaces[k], names[k], a)) into carved
+                where ipam.of_its_kind(p, a)
+                    and (ipam.carve(p.id, a) or ipam.carve_own(p, uids[k], namespaces[k], names[k], a))) into carved
             from unnest(wanted) a;
             if carved < cardinality(wanted) then
                 raise exception using errcode = 'P0001';  -- undoes what was carved
@@ -1111,7 +1272,8 @@ begin
             return next row(
                 uids[k], 'Conflict', null, null, null, namespaces[k], names[k], spec_generations[k], null,
                 null, null, null, jsonb_build_object('lost', true, 'wanted', (
-                    select string_agg(ipam.spelled(a), ', ') from unnest(wanted[1:3]) a)))::ipam.answer;
+                    select string_agg(ipam.shown(a, not ipam.full_length(a)), ', ')
+                    from unnest(wanted[1:3]) a)))::ipam.answer;
         end;
     end loop;
 end $$;

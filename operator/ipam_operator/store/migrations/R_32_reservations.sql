@@ -15,7 +15,7 @@ $$;
 -- Returns what the reserving claims are told, and Due rows.
 create or replace function ipam.take_over(
     pools int[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], actors text[],
-    reservations text[]
+    reservations text[], lengths int[]
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     r record;
@@ -32,13 +32,14 @@ begin
         select * into r from ipam.reservation(pools, namespaces[k], reservations[k]);
         continue when r.claim_uid is null or not r.here or cardinality(r.addrs) <> counts[k];
         select * into p from ipam.pool q where q.id = r.pool_id;
+        continue when masklen(r.addrs[1]) <> coalesce(lengths[k], p.default_length);
         fence := nextval('ipam.lease_generation');
         select * into old from ipam.lease l where l.claim_uid = r.claim_uid and l.released_at is null and l.ordinal = 0;
         update ipam.lease l set released_at = now(), reusable_at = now(), act = 'R', actor = actors[k]
         where l.claim_uid = r.claim_uid and l.released_at is null;
         delete from ipam.lease l where l.pool_id = p.id and l.addr = any(r.addrs);
-        insert into ipam.lease (pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor)
-        select p.id, a.addr, uids[k], a.i - 1, fence, namespaces[k], names[k], actors[k]
+        insert into ipam.lease (pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor, of_prefix)
+        select p.id, a.addr, uids[k], a.i - 1, fence, namespaces[k], names[k], actors[k], p.of_prefixes
         from unnest(r.addrs) with ordinality a(addr, i);
         delete from ipam.waiting w where w.claim_uid = uids[k];
         delete from ipam.mac_edit e where e.claim_uid = r.claim_uid;
@@ -57,13 +58,18 @@ end $$;
 
 -- What those are told that name a reservation which they could not take over.
 create or replace function ipam.without_reservation(
-    pools int[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], reservations text[]
+    pools int[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], reservations text[],
+    lengths int[]
 ) returns setof ipam.answer language sql stable as $$
     select u.uid, 'Unreserved', null::inet[], null::bigint, null::timestamptz, u.namespace, u.name, u.generation,
         null::int, null::int, null::inet, null::inet[], jsonb_build_object(
-            'reservation', u.reservation, 'found', r.claim_uid is not null, 'here', r.here, 'holds', cardinality(r.addrs))
-    from unnest(uids, spec_generations, namespaces, names, counts, reservations)
-        u(uid, generation, namespace, name, count, reservation)
+            'reservation', u.reservation, 'found', r.claim_uid is not null, 'here', r.here, 'holds', cardinality(r.addrs),
+            'holdsLength', case when p.of_prefixes then masklen(r.addrs[1]) end,
+            'length', coalesce(u.length, p.default_length))
+    from unnest(uids, spec_generations, namespaces, names, counts, reservations,
+            coalesce(lengths, array_fill(null::int, array[cardinality(uids)])))
+        u(uid, generation, namespace, name, count, reservation, length)
     left join lateral ipam.reservation(pools, u.namespace, u.reservation) r on true
+    left join ipam.pool p on p.id = r.pool_id
     where u.reservation is not null and u.uid not in (select a.claim_uid from ipam.answered(uids) a)
 $$;

@@ -23,6 +23,7 @@ create or replace function ipam.meant(s ipam.selector)
         from ipam.pool p join ipam.network n on n.id = p.network_id
         where p.namespace = s.namespace and not p.retiring and p.labels @> s.labels and p.type = coalesce(s.type, p.type)
             and n.name = coalesce(s.network, n.name) and family(n.cidr) = coalesce(s.family, family(n.cidr))
+            and case when s.length is null then not p.of_prefixes else s.length = any(p.prefix_lengths) end
             and ipam.lends(p, s.tenant)) m
     order by m.priority desc, m.name
 $$;
@@ -123,11 +124,14 @@ begin
         return;
     end if;
     for p in
-        select q pool, q.paused, ipam.available(q, 1024) stock, coalesce(ipam.room(q, s.tenant), 1024) room
+        select q pool, q.paused, case when s.length is null then ipam.available(q, 1024)
+                else ipam.blocks_free(q.id, s.length, 1024) end stock,
+            case when s.length is null then q.size else ipam.blocks_in(q.id, s.length) end size,
+            coalesce(ipam.room(q, s.tenant), 1024) room
         from ipam.pool q where q.namespace = s.namespace and s.name = any(q.selectors) order by q.priority desc, q.name
     loop
         pools := pools || jsonb_build_object(
-            'name', (p.pool).name, 'size', (p.pool).size::text, 'free', p.stock, 'paused', p.paused);
+            'name', (p.pool).name, 'size', p.size::text, 'free', p.stock, 'paused', p.paused);
         continue when p.paused;
         paused := false;
         most := greatest(most, least(p.stock, p.room));
@@ -140,7 +144,7 @@ begin
         select m.name, m.priority, max(m.priority) over () highest from ipam.meant(s) m where m.tied) m
     where m.priority = m.highest;
     facts := rationed || jsonb_build_object(
-        'labels', s.labels, 'type', s.type, 'network', s.network, 'pools', pools, 'tied', (tied)[1:8]);
+        'labels', s.labels, 'type', s.type, 'network', s.network, 'family', s.family, 'length', s.length, 'pools', pools, 'tied', (tied)[1:8]);
     return query
     select w.claim_uid, case when tied is not null then 'Ambiguous' when pools = '[]' then 'Unmatched'
             when paused then 'Paused' when w.count > most_room then 'OverQuota'
@@ -200,7 +204,7 @@ begin
                     exists (
                         select from (
                             select f.lo from ipam.free_range f where f.pool_id = p.id and f.hi >= m.addr order by f.hi limit 1
-                        ) f where f.lo <= m.addr)
+                        ) f where f.lo <= ipam.low(m.addr))
                     or exists (
                         select from ipam.lease l where l.pool_id = p.id and l.addr = m.addr and l.released_at is not null
                             and (l.generation = m.generation or l.reusable_at <= now()))))
@@ -224,10 +228,10 @@ end $$;
 -- each as far as it can.
 create or replace function ipam.allocate_selected(
     its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text,
-    its_family int, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], wishes inet[],
+    its_family int, its_length int, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], wishes inet[],
     actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[],
     renewals timestamptz[], priorities int[], macs macaddr[], retains boolean[] default null,
-    reserves boolean[] default null, reservations text[] default null
+    reserves boolean[] default null, reservations text[] default null, lengths int[] default null
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     s ipam.selector;
@@ -255,8 +259,8 @@ begin
             from unnest(ipam.unanswered(uids)) i;
             return;
         end if;
-        insert into ipam.selector as q (namespace, name, tenant, labels, type, network, family)
-        values (its_namespace, its_name, its_tenant, its_labels, its_type, its_network, its_family)
+        insert into ipam.selector as q (namespace, name, tenant, labels, type, network, family, length)
+        values (its_namespace, its_name, its_tenant, its_labels, its_type, its_network, its_family, its_length)
         on conflict (namespace, name) do update set used_at = excluded.used_at returning * into s;
         perform ipam.assign_selectors(its_namespace);
     end if;
@@ -270,7 +274,7 @@ begin
     meant := array(select q.id from ipam.pool q where q.namespace = its_namespace and its_name = any(q.selectors));
     if reservations is not null then
         return query select * from ipam.take_over(
-            meant, uids, spec_generations, namespaces, names, counts, actors, reservations);
+            meant, uids, spec_generations, namespaces, names, counts, actors, reservations, lengths);
     end if;
     return query select * from ipam.heed_edits(
         its_namespace, its_name, uids, spec_generations, hostnames is not null, leases, renewals, reserves);
@@ -278,16 +282,17 @@ begin
     keep := ipam.unanswered(uids);
     if reservations is not null then
         return query select * from ipam.without_reservation(
-            meant, uids, spec_generations, namespaces, names, counts, reservations);
+            meant, uids, spec_generations, namespaces, names, counts, reservations, lengths);
         keep := array(select i from unnest(keep) i where reservations[i] is null);
     end if;
     if keep = '{}' then
         return;
     end if;
     select array_agg(uids[i]), array_agg(spec_generations[i]), array_agg(namespaces[i]), array_agg(names[i]),
-        array_agg(counts[i]), array_agg(wishes[i]), array_agg(actors[i])
-    into uids, spec_generations, namespaces, names, counts, wishes, actors from unnest(keep) i;
-    perform ipam.enqueue(its_namespace, its_name, uids, spec_generations, namespaces, names, counts, wishes, actors);
+        array_agg(counts[i]), array_agg(wishes[i]), array_agg(actors[i]), array_agg(lengths[i])
+    into uids, spec_generations, namespaces, names, counts, wishes, actors, lengths from unnest(keep) i;
+    perform ipam.enqueue(
+        its_namespace, its_name, uids, spec_generations, namespaces, names, counts, wishes, actors, lengths);
     -- Who comes again goes to the pool that it had, others where the priority is highest.
     for p in
         select q.* from ipam.pool q where q.namespace = its_namespace and its_name = any(q.selectors) and not q.paused

@@ -46,7 +46,8 @@ create or replace function ipam.put_pool(
     new_strategy text, new_cool_down interval, new_default_lease interval,
     new_max_lease interval, new_paused boolean, new_asked_lo inet[], new_asked_hi inet[],
     new_exclude_lo inet[], new_exclude_hi inet[], part_lo inet[], part_hi inet[], new_lo inet[], new_hi inet[],
-    new_labels jsonb, new_priority int, new_allowed_from text, new_allowed_selector jsonb, new_quota bigint
+    new_labels jsonb, new_priority int, new_allowed_from text, new_allowed_selector jsonb, new_quota bigint,
+    new_prefix_lengths int[], new_default_length int
 ) returns int language plpgsql as $$
 declare
     n ipam.network;
@@ -59,20 +60,21 @@ begin
     select * into strict n from ipam.network where id = its_network;
     insert into ipam.pool as p (uid, namespace, name, generation, network_id, type, strategy, cool_down, default_lease,
         max_lease, paused, asked_lo, asked_hi, exclude_lo, exclude_hi, size, prefix_length, gateway, dns_servers, labels,
-        priority, allowed_from, allowed_selector, quota)
+        priority, allowed_from, allowed_selector, quota, prefix_lengths, default_length)
     values (new_uid, new_namespace, new_name, new_generation, n.id, new_type, new_strategy,
         make_interval(secs => extract(epoch from new_cool_down)::float8),
         make_interval(secs => extract(epoch from new_default_lease)::float8),
         make_interval(secs => extract(epoch from new_max_lease)::float8), new_paused, new_asked_lo, new_asked_hi,
         new_exclude_lo, new_exclude_hi, 0, masklen(n.cidr), n.gateway, n.dns_servers, new_labels, new_priority,
-        new_allowed_from, new_allowed_selector, new_quota)
+        new_allowed_from, new_allowed_selector, new_quota, new_prefix_lengths, new_default_length)
     on conflict (uid) do update set generation = excluded.generation, type = excluded.type,
         strategy = excluded.strategy, cool_down = excluded.cool_down,
         default_lease = excluded.default_lease, max_lease = excluded.max_lease, paused = excluded.paused,
         asked_lo = excluded.asked_lo, asked_hi = excluded.asked_hi, exclude_lo = excluded.exclude_lo,
         exclude_hi = excluded.exclude_hi, prefix_length = excluded.prefix_length, gateway = excluded.gateway,
         dns_servers = excluded.dns_servers, labels = excluded.labels, priority = excluded.priority,
-        allowed_from = excluded.allowed_from, allowed_selector = excluded.allowed_selector, quota = excluded.quota
+        allowed_from = excluded.allowed_from, allowed_selector = excluded.allowed_selector, quota = excluded.quota,
+        prefix_lengths = excluded.prefix_lengths, default_length = excluded.default_length
     returning p.id into it;
     delete from ipam.refusal where kind = 'pool' and namespace = new_namespace and name = new_name;
     if (select array_agg(row(lower(rng), upper(rng)) order by rng) from ipam.part where pool_id = it)
@@ -86,7 +88,8 @@ begin
         delete from ipam.pool_range where pool_id = it;
         insert into ipam.pool_range (pool_id, lo, hi) select it, lo, hi from unnest(new_lo, new_hi) u(lo, hi);
         delete from ipam.lease l where l.pool_id = it and l.released_at is not null and not exists (
-            select from ipam.pool_range r where r.pool_id = it and l.addr between r.lo and r.hi);
+            select from ipam.pool_range r
+            where r.pool_id = it and ipam.low(l.addr) >= r.lo and ipam.high(l.addr) <= r.hi);
         update ipam.pool set size = (
             select coalesce(sum(ipam.range_size(lo, hi)), 0) from ipam.pool_range where pool_id = it) where id = it;
         perform ipam.rebuild_free_ranges(it);
@@ -97,6 +100,7 @@ begin
         perform ipam.recount_held_by(written);
     end if;
     perform ipam.heed_consent(written);
+    perform ipam.heed_kind(written);
     perform ipam.assign_selectors(new_namespace);
     return it;
 end $$;
@@ -106,16 +110,17 @@ create or replace function ipam.keep_retained(it int, its_namespace text, its_na
     language sql as $$
     with kept as (
         select r.* from ipam.retention r
-        where r.pool_namespace = its_namespace and r.pool_name = its_name and r.reusable_at > now() and ipam.carve(it, r.addr)),
+        where r.pool_namespace = its_namespace and r.pool_name = its_name and r.reusable_at > now()
+            and ipam.of_its_kind((select q from ipam.pool q where q.id = it), r.addr) and ipam.carve(it, r.addr)),
     gone as (
         delete from ipam.retention r using kept k
         where (r.pool_namespace, r.pool_name, r.addr) = (k.pool_namespace, k.pool_name, k.addr))
     insert into ipam.lease (
         pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor, allocated_at, released_at, reusable_at,
-        retained, act)
+        retained, act, of_prefix)
     select it, k.addr, k.claim_uid, k.ordinal, k.generation, k.namespace, k.name, k.actor, k.allocated_at, k.released_at,
-        k.reusable_at, k.key, 'K'
-    from kept k
+        k.reusable_at, k.key, 'K', q.of_prefixes
+    from kept k, ipam.pool q where q.id = it
 $$;
 
 -- Addresses that are held and would fall outside of these ranges: at most `lim`, and how many in all.
@@ -124,7 +129,7 @@ create or replace function ipam.held_outside(p int, new_lo inet[], new_hi inet[]
     select count(*) over (), l.addr, l.namespace, case when l.retained is null then l.name else l.name || ', retained' end
     from ipam.lease l
     where l.pool_id = p and (l.released_at is null or l.retained is not null and l.reusable_at > now()) and not exists (
-        select from unnest(new_lo, new_hi) r(lo, hi) where l.addr between r.lo and r.hi)
+        select from unnest(new_lo, new_hi) r(lo, hi) where ipam.low(l.addr) >= r.lo and ipam.high(l.addr) <= r.hi)
     order by l.addr limit lim
 $$;
 
@@ -209,7 +214,7 @@ end $$;
 create or replace function ipam.pool_counters(uids uuid[])
     returns table (
         uid uuid, namespace text, name text, network text, paused boolean, size numeric, free numeric,
-        cooling bigint, retained bigint, waiting bigint, largest_lo inet[], largest_hi inet[], ranges text[], unlent jsonb)
+        cooling numeric, retained numeric, waiting bigint, largest_lo inet[], largest_hi inet[], ranges text[], unlent jsonb)
     language sql stable as $$
     select p.uid, p.namespace, p.name, n.name, p.paused, p.size, coalesce(f.total, 0) + c.cooled,
         c.total - c.cooled, c.retained, w.total,
@@ -227,9 +232,9 @@ create or replace function ipam.pool_counters(uids uuid[])
             select f.lo, f.hi, ipam.range_size(f.lo, f.hi) size from ipam.free_range f where f.pool_id = p.id) s
     ) f
     cross join lateral (
-        select count(*) total,
+        select coalesce(sum(ipam.lease_size(l)), 0) total,
             count(*) filter (where p.strategy = 'LeastRecentlyUsed' and l.reusable_at <= now()) cooled,
-            count(*) filter (where l.retained is not null and l.reusable_at > now()) retained
+            coalesce(sum(ipam.lease_size(l)) filter (where l.retained is not null and l.reusable_at > now()), 0) retained
         from ipam.lease l where l.pool_id = p.id and l.released_at is not null) c
     cross join lateral (
         select count(*) total from ipam.waiting w
@@ -267,7 +272,7 @@ create or replace function ipam.network_counters(uids uuid[])
     left join lateral (
         select sum(ipam.range_size(f.lo, f.hi)) total from ipam.free_range f where f.pool_id = p.id) f on true
     left join lateral (
-        select count(*) total,
+        select coalesce(sum(ipam.lease_size(l)), 0) total,
             count(*) filter (where p.strategy = 'LeastRecentlyUsed' and l.reusable_at <= now()) cooled
         from ipam.lease l where l.pool_id = p.id and l.released_at is not null) c on true
     where n.uid = any(uids)

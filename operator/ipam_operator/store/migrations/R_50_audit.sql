@@ -7,8 +7,8 @@ create or replace function ipam.untiled(network_uids uuid[])
     with audited as (
         select p.id, p.namespace, p.name, n.uid network_uid from ipam.pool p join ipam.network n on n.id = p.network_id
         where n.uid = any(network_uids)),
-    piece as (
-        select l.pool_id, l.addr lo, l.addr hi, l.claim_uid from ipam.lease l join audited a on a.id = l.pool_id
+    piece (pool_id, lo, hi, claim_uid) as (
+        select l.pool_id, ipam.low(l.addr), ipam.high(l.addr), l.claim_uid from ipam.lease l join audited a on a.id = l.pool_id
         union all
         select f.pool_id, f.lo, f.hi, null from ipam.free_range f join audited a on a.id = f.pool_id
         union all
@@ -49,7 +49,7 @@ create or replace function ipam.compare(uids uuid[], shown text[], ending uuid[]
         select u.uid, u.shown from unnest(uids, shown) u(uid, shown)),
     held as materialized (
         select l.claim_uid, l.pool_id, min(l.namespace) namespace, min(l.name) name, min(l.generation) generation,
-            string_agg(ipam.spelled(l.addr), ',' order by l.ordinal) addrs, min(l.allocated_at) allocated_at
+            string_agg(ipam.shown(l.addr, l.of_prefix), ',' order by l.ordinal) addrs, min(l.allocated_at) allocated_at
         from ipam.lease l where l.released_at is null group by l.claim_uid, l.pool_id),
     found as (
         select case

@@ -2,7 +2,7 @@
 select * from ipam.allocate(
     $1::text, $2::text, $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::int[], $8::inet[], $9::text[],
     $10::text[], $11::text[], $12::text[], $13::text[], $14::interval[], $15::timestamptz[],
-    $16::int[], $17::text[]::macaddr[], $18::boolean[], $19::boolean[], $20::text[]);
+    $16::int[], $17::text[]::macaddr[], $18::boolean[], $19::boolean[], $20::text[], $21::int[]);
 
 -- name: serve
 select * from ipam.serve($1::text, $2::text, $3::int, $4::boolean);
@@ -33,6 +33,7 @@ select * from ipam.adopt(
 
 -- name: allocate_selected
 select * from ipam.allocate_selected(
-    $1::text, $2::text, $3::text, $4::text::jsonb, $5::text, $6::text, $7::int, $8::uuid[], $9::bigint[], $10::text[],
-    $11::text[], $12::int[], $13::inet[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[],
-    $19::interval[], $20::timestamptz[], $21::int[], $22::text[]::macaddr[], $23::boolean[], $24::boolean[], $25::text[]);
+    $1::text, $2::text, $3::text, $4::text::jsonb, $5::text, $6::text, $7::int, $8::int, $9::uuid[], $10::bigint[],
+    $11::text[], $12::text[], $13::int[], $14::inet[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[],
+    $20::interval[], $21::timestamptz[], $22::int[], $23::text[]::macaddr[], $24::boolean[], $25::boolean[], $26::text[],
+    $27::int[]);

@@ -15,17 +15,17 @@ select ipam.lock_namespaces(array[$1::text]);
 
 -- name: pools_of_network
 select id, uid, generation, namespace, name, type, strategy, cool_down, default_lease, max_lease, paused, asked_lo,
-    asked_hi, exclude_lo, exclude_hi, labels, priority, allowed_from, allowed_selector, quota
+    asked_hi, exclude_lo, exclude_hi, labels, priority, allowed_from, allowed_selector, quota, prefix_lengths, default_length
 from ipam.pool where network_id = $1::int order by id for update;
 
 -- name: pool_by_name
-select id, uid, retiring, network_id from ipam.pool where namespace = $1::text and name = $2::text for update;
+select id, uid, retiring, network_id, of_prefixes from ipam.pool where namespace = $1::text and name = $2::text for update;
 
 -- name: put_pool
 select ipam.put_pool(
     $1::uuid, $2::text, $3::text, $4::bigint, $5::int, $6::text, $7::text, $8::interval, $9::interval, $10::interval,
     $11::boolean, $12::inet[], $13::inet[], $14::inet[], $15::inet[], $16::inet[], $17::inet[], $18::inet[], $19::inet[],
-    $20::text::jsonb, $21::int, $22::text, $23::text::jsonb, $24::bigint);
+    $20::text::jsonb, $21::int, $22::text, $23::text::jsonb, $24::bigint, $25::int[], $26::int);
 
 -- name: held_outside
 select * from ipam.held_outside($1::int, $2::inet[], $3::inet[], $4::int);
