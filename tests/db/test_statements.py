@@ -167,6 +167,15 @@ async def test_a_selector_costs_no_statement_more(store: Store, meter: Meter) ->
     assert await meter.said(lambda: store.allocate(of, claims(of, 10))) == (1, 1)
 
 
+async def test_two_families_are_one_statement(store: Store, meter: Meter) -> None:
+    """Both pools in one statement, for one claim and for many."""
+    for cidr in ("10.0.0.0/24", "2001:db8::/64"):
+        await store.pool(cidr)
+    of = selector(dual=True)
+    assert await meter.statements(lambda: store.allocate(of, claims(of, 1))) == {"allocate_selected": 1}
+    assert await meter.statements(lambda: store.allocate(of, claims(of, 100))) == {"allocate_selected": 1}
+
+
 async def test_namespaces_are_one_statement(store: Store, meter: Meter) -> None:
     """However many have come, changed and gone."""
     labels = {f"ns-{number}": {"tier": "front"} for number in range(500)}

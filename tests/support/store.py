@@ -31,7 +31,7 @@ from ipam_operator.domain.model import (
 )
 from ipam_operator.domain.outcome import Accepted, Granted, Held, Refused, Removed
 from ipam_operator.net import ranges as sets
-from ipam_operator.net.cidr import Address
+from ipam_operator.net.cidr import Address, parse_address_or_prefix
 from ipam_operator.net.ranges import Range, parse_range
 from ipam_operator.services.claims import Claims
 from ipam_operator.services.networks import Networks, Pools
@@ -247,6 +247,10 @@ class Store:
         served = await self.allocate(of, asked)
         assert len(granted(served)) == number, served
         return asked
+
+    async def adopt(self, of: PoolRequest, one: ClaimRequest, *shown: str) -> Served:
+        """Take what the claim shows of this pool into the ledger."""
+        return await self.claims.adopt(of.identity.ref, [(one, [parse_address_or_prefix(text) for text in shown])])
 
     async def serve(self, of: PoolRequest, *, tell: bool = False) -> Served:
         """Serve who waits."""

@@ -24,7 +24,7 @@ from ipam_operator.api.fields import (
     misnamed,
 )
 from ipam_operator.api.pools import PoolType
-from ipam_operator.api.status import ADDRESSES_LIMIT, ATOMIC, NEVER_ANSWERED, IPClaimStatus
+from ipam_operator.api.status import ADDRESSES_LIMIT, NEVER_ANSWERED, IPClaimStatus
 from ipam_operator.domain.model import ClaimDetail, ClaimRequest, Identity, ObjectRef, Selector, Term
 from ipam_operator.domain.outcome import Reason, Refused
 
@@ -112,13 +112,13 @@ class IPClaimSpec(Document):
         le=ADDRESSES_LIMIT,
         description="How many addresses, 1 to 1024; default 1. All or nothing; not necessarily adjacent.",
     )
-    families: Annotated[list[Literal["IPv4", "IPv6"]], Field(min_length=1, max_length=1)] | None = Field(
+    families: Annotated[list[Literal["IPv4", "IPv6"]], Field(min_length=1, max_length=2)] | None = Field(
         default=None,
         description=(
-            "Of the addresses: [IPv6], or [IPv4], also when absent. Only with poolSelector, to say which pools it"
-            " means: a poolRef or networkRef has the family of its network."
+            "Of the addresses: [IPv4], also when absent, [IPv6], or [IPv4, IPv6]: count of each, all or none, of one"
+            " pool for each. Only with poolSelector; a poolRef or networkRef has the family of its network."
         ),
-        json_schema_extra=ATOMIC,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
     )
     prefix_length: PrefixLength | None = Field(
         default=None,
@@ -253,6 +253,10 @@ class IPClaimSpec(Document):
         """What to change of families, prefixLength and address, which must go together; empty: nothing."""
         if self.families is not None and self.pool_selector is None:
             return "spec.families counts with spec.poolSelector only: take it away"
+        if self._dual and (words := self._for_one_family_only()):
+            return f"{words} one family: say spec.families [IPv4] or [IPv6], and make a claim for each"
+        if self._dual and 2 * self.count > ADDRESSES_LIMIT:
+            return f"spec.count must be at most {ADDRESSES_LIMIT // 2} of each family, {ADDRESSES_LIMIT} in all"
         length, address = self.prefix_length, self.address
         family = address.version if address is not None else self._family
         if length is not None and family == 4 and length > 32:
@@ -263,9 +267,21 @@ class IPClaimSpec(Document):
                 return f"spec.address: {address} must be the first address of a /{length}: {prefix.network_address}"
         return ""
 
+    def _for_one_family_only(self) -> str:
+        fields = {
+            "spec.address": self.address,
+            "spec.prefixLength": self.prefix_length,
+            "spec.reservationRef": self.reservation_ref,
+        }
+        return next((f"{name} is for claims of" for name, value in fields.items() if value is not None), "")
+
+    @property
+    def _dual(self) -> bool:
+        return self.families is not None and len(set(self.families)) > 1
+
     @property
     def _family(self) -> int | None:
-        if self.pool_selector is None:
+        if self.pool_selector is None or self._dual:
             return None
         return 6 if self.families == ["IPv6"] else 4
 
@@ -289,7 +305,13 @@ class IPClaimSpec(Document):
         wanted = self.pool_selector or PoolSelector()
         labels = tuple(sorted(wanted.match_labels.items()))
         return Selector(
-            wanted.namespace or own, own, labels, wanted.type, family=self._family, length=self.prefix_length
+            wanted.namespace or own,
+            own,
+            labels,
+            wanted.type,
+            family=self._family,
+            length=self.prefix_length,
+            dual=self._dual,
         )
 
 

@@ -1,7 +1,7 @@
 """From the store's facts to the words a user reads. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -13,6 +13,10 @@ from ipam_operator.net.cidr import AddressOrPrefix, parse_address
 from ipam_operator.net.ranges import Range, largest_block
 
 _POOLS_SHOWN: Final = 8
+_HALF: Final = (
+    "the store has lost the claim's addresses of one family and cannot restore them; nothing is changed silently:"
+    " delete who has them now, or delete and re-create this claim"
+)
 
 
 class AnswerKind(StrEnum):
@@ -51,6 +55,8 @@ class Answer:
     queue_position: int | None = None
     block: Block | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    second: "Answer | None" = None
+    """Of the same grant, what is of IPv6, where this is what is of IPv4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +77,19 @@ class Served:
     """Claims that the database refused to look at: whatever they hold, nobody knows now."""
 
 
-def outcome(answer: Answer, claim: Identity, pool: ObjectRef, *, count: int = 1) -> ClaimOutcome:
-    """The outcome of `claim`, which asked `pool` for `count` addresses."""
+def outcome(answer: Answer, claim: Identity, pool: ObjectRef, *, count: int = 1, dual: bool = False) -> ClaimOutcome:
+    """The outcome of `claim`, which asked `pool` for `count` addresses; with `dual` of each family."""
     match answer.kind:
+        case AnswerKind.NEW | AnswerKind.HELD if dual and answer.second is None:
+            return Refused(claim, Reason.ADDRESS_CONFLICT, _HALF)
         case AnswerKind.NEW | AnswerKind.HELD:
             if answer.block is None or answer.allocated_at is None:
                 raise AssertionError("a grant says when and within which prefix")
-            facts = answer.facts
-            holder = ObjectRef(str(facts.get("poolNamespace", pool.namespace)), str(facts.get("pool", pool.name)))
+            second = answer.second
             return Granted(
                 claim,
-                holder,
-                answer.addresses,
+                _pool(answer, pool),
+                answer.addresses + (second.addresses if second is not None else ()),
                 answer.lease_generation,
                 answer.allocated_at,
                 answer.block,
@@ -90,6 +97,9 @@ def outcome(answer: Answer, claim: Identity, pool: ObjectRef, *, count: int = 1)
                 mac=answer.facts.get("mac"),
                 expires_at=_moment(answer.facts.get("expiresAt")),
                 reserved=bool(answer.facts.get("reserved")),
+                second=None
+                if second is None or second.block is None
+                else replace(second.block, pool=_pool(second, pool)),
             )
         case AnswerKind.VANISHED:
             return Vanished(claim)
@@ -99,6 +109,11 @@ def outcome(answer: Answer, claim: Identity, pool: ObjectRef, *, count: int = 1)
                 return Refused(claim, Reason.TENANT_ISOLATION, _isolated(claim, pool))
             reason, message = _refusal(answer, pool, count)
             return Refused(claim, reason, message, answer.queue_position)
+
+
+def _pool(answer: Answer, asked: ObjectRef) -> ObjectRef:
+    facts = answer.facts
+    return ObjectRef(str(facts.get("poolNamespace", asked.namespace)), str(facts.get("pool", asked.name)))
 
 
 def _refusal(answer: Answer, pool: ObjectRef, count: int) -> tuple[Reason, str]:

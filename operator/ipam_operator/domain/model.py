@@ -112,6 +112,8 @@ class Selector:
     """4 or 6; None: whatever the network has."""
     length: int | None = None
     """Of the prefixes that they hand out, in bits; None: they hand out addresses."""
+    dual: bool = False
+    """Addresses of both families are asked for, of one pool each; `family` is None."""
 
     @property
     def place(self) -> ObjectRef:
@@ -122,6 +124,7 @@ class Selector:
             "network": self.network,
             "family": self.family,
             "length": self.length,
+            "dual": True if self.dual else None,
         }
         known = [f"{name}={value}" for name, value in parts.items() if value is not None]
         words = " ".join([*known, *(f"{name}:{value}" for name, value in self.labels)])
@@ -194,6 +197,7 @@ class ClaimRequest:
     pool: ObjectRef
     """Or where claims of its selector queue."""
     count: int = 1
+    """Of each family."""
     wanted: Address | None = None
     detail: ClaimDetail | None = None
     actor: str = "unknown"

@@ -63,11 +63,13 @@ class Block:
     """Of the network, or of the prefixes that the claim holds."""
     gateway: Address | None
     dns_servers: tuple[Address, ...]
+    pool: ObjectRef | None = None
+    """None: that of the whole grant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The claim holds `addresses`, in ordinal order."""
+    """The claim holds `addresses`, in ordinal order, IPv4 before IPv6."""
 
     claim: Identity
     pool: ObjectRef
@@ -82,6 +84,13 @@ class Granted:
     """None: the claim holds until it is deleted."""
     reserved: bool = False
     """Until then only, unless it is confirmed or taken over."""
+    second: Block | None = None
+    """Beside `block`, which is IPv4's then, IPv6's."""
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """One for each family."""
+        return (self.block,) if self.second is None else (self.block, self.second)
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,8 +191,8 @@ class ClaimReconciler:
             return await self._claims.allocate(pool, [one.request for one in asked])
         showing: defaultdict[ObjectRef, list[tuple[ClaimRequest, tuple[AddressOrPrefix, ...]]]] = defaultdict(list)
         for one in asked:
-            if one.item.uid in shown:
-                showing[places.shown(one.item)].append((one.request, shown[one.item.uid]))
+            for home, some in places.parts(one.item, shown.get(one.item.uid, ())):
+                showing[home].append((one.request, some))
         adopted = [await self._claims.adopt(home, some) for home, some in showing.items()]
         lost = tuple(outcome for served in adopted for outcome in served.outcomes if isinstance(outcome, Refused))
         settled = {_claim_of(outcome) for outcome in lost}.union(*(served.unread for served in adopted))

@@ -1,8 +1,12 @@
 """Which pool a claim object is about."""
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
 from ipam_operator.api import v1alpha1
 from ipam_operator.domain.model import ObjectRef
 from ipam_operator.kube.inbox import Item
+from ipam_operator.net.cidr import AddressOrPrefix
 
 
 def asked(item: Item) -> ObjectRef:
@@ -14,3 +18,15 @@ def shown(item: Item) -> ObjectRef:
     """The pool that the claim's addresses are from by its status; without any, the one that it names."""
     text = str(item.status.get("pool") or "")
     return ObjectRef.read(text, item.identity.ref.namespace) if text else asked(item)
+
+
+def parts(item: Item, addresses: Sequence[AddressOrPrefix]) -> Iterator[tuple[ObjectRef, tuple[AddressOrPrefix, ...]]]:
+    """The addresses in the claim's status by the pools that they are from, one for each family."""
+    pools = {block["family"]: block.get("pool") for block in item.status.get("blocks") or ()}
+    for family, some in groupby(sorted(addresses, key=_version), _version):
+        text = pools.get(family)
+        yield ObjectRef.read(text, item.identity.ref.namespace) if text else shown(item), tuple(some)
+
+
+def _version(address: AddressOrPrefix) -> int:
+    return address.version

@@ -14,6 +14,7 @@ from ipam_operator.domain.findings import SEVERITY, Finding
 from ipam_operator.domain.outcome import (
     HEALS_BY_ITSELF,
     Accepted,
+    Block,
     ClaimOutcome,
     Granted,
     Held,
@@ -101,25 +102,21 @@ def _granted(outcome: Granted, now: datetime, previous: Conditions) -> Json:
     addresses = [str(address) for address in outcome.addresses]
     kind = "prefix" if isinstance(outcome.addresses[0], IPv4Network | IPv6Network) else "address"
     pool = outcome.pool.seen_from(outcome.claim.ref.namespace)
-    block: Json = {
-        "family": outcome.block.family, "pool": pool, "prefixLength": outcome.block.prefix_length,
-    }  # fmt: skip
-    if outcome.block.gateway is not None:
-        block["gateway"] = str(outcome.block.gateway)
-    if outcome.block.dns_servers:
-        block["dnsServers"] = [str(server) for server in outcome.block.dns_servers]
+    blocks = [_block(block, outcome) for block in outcome.blocks]
+    source = "pools" if len(blocks) > 1 else "pool"
+    pools = " and ".join(block["pool"] for block in blocks)
     status: Json = {
         "observedGeneration": outcome.claim.generation,
         "reason": reason.value,
         "address": addresses[0],
         "addresses": addresses,
-        "blocks": [block],
+        "blocks": blocks,
         "pool": pool,
         "leaseGeneration": outcome.lease_generation,
         "allocatedAt": rfc3339(outcome.allocated_at),
         "conditions": summary(
             reason,
-            f"{len(addresses)} {kind}{'es' if len(addresses) > 1 else ''} from pool {pool}",
+            f"{len(addresses)} {kind}{'es' if len(addresses) > 1 else ''} from {source} {pools}",
             generation=outcome.claim.generation,
             now=now,
             previous=previous,
@@ -144,9 +141,20 @@ def _granted(outcome: Granted, now: datetime, previous: Conditions) -> Json:
                 previous=previous,
             )
         )
-    if outcome.block.family == 6:
-        status["addressIPv6"] = addresses[0]
+    ipv6 = next((text for text in addresses if ":" in text), None)
+    if ipv6 is not None:
+        status["addressIPv6"] = ipv6
     return status
+
+
+def _block(block: Block, outcome: Granted) -> Json:
+    pool = (block.pool or outcome.pool).seen_from(outcome.claim.ref.namespace)
+    document: Json = {"family": block.family, "pool": pool, "prefixLength": block.prefix_length}
+    if block.gateway is not None:
+        document["gateway"] = str(block.gateway)
+    if block.dns_servers:
+        document["dnsServers"] = [str(server) for server in block.dns_servers]
+    return document
 
 
 def store_unavailable(*, generation: int, now: datetime) -> Json:

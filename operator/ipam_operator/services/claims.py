@@ -132,7 +132,8 @@ class Claims:
         Raises:
             StoreUnavailableError: ask again later, it is safe.
         """
-        known = {claim.identity.uid: claim for claim, _ in claims}
+        # What a claim shows of one pool may be half of what it asks for.
+        known = {claim.identity.uid: replace(claim, selector=None) for claim, _ in claims}
         looked_at: set[UUID] = set()
 
         async def ask(some: Sequence[tuple[ClaimRequest, Sequence[AddressOrPrefix]]]) -> Served:
@@ -172,4 +173,7 @@ def _outcome(answer: Answer, pool: ObjectRef, known: Mapping[UUID, ClaimRequest]
     identity: Identity | None = request.identity if request is not None else answer.identity
     if identity is None:
         return None
-    return answers.outcome(answer, identity, pool, count=request.count if request is not None else 1)
+    if request is None:
+        return answers.outcome(answer, identity, pool)
+    dual = request.selector is not None and request.selector.dual
+    return answers.outcome(answer, identity, pool, count=request.count, dual=dual)

@@ -3,10 +3,11 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import chain
 from typing import Any
+from uuid import UUID
 
 from ipam_operator.domain.answers import Answer, AnswerKind, Due
 from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Promise, Release, Retained, Term
@@ -49,6 +50,7 @@ class Leases:
             selector.network,
             selector.family,
             selector.length,
+            selector.dual,
         )
         return _read(
             await self._database.rows("allocate_selected", pool.namespace, pool.name, *meaning, *_asked(claims))
@@ -181,7 +183,8 @@ def _identities(identities: Iterable[Identity]) -> tuple[list[Any], list[int], l
 
 
 def _read(rows: Iterable[Row]) -> Answers:
-    answers, due = [], []
+    answers: list[Answer] = []
+    due = []
     notes: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
     for row in rows:
         if row["outcome"] == "Note":
@@ -191,7 +194,21 @@ def _read(rows: Iterable[Row]) -> Answers:
             due.append(Due(ObjectRef(row["namespace"], row["name"]), seconds))
         else:
             answers.append(_answer(row, notes[row["claim_uid"]]))
-    return Answers(tuple(answers), tuple(due))
+    return Answers(tuple(_paired(answers)), tuple(due))
+
+
+def _paired(answers: Iterable[Answer]) -> Iterable[Answer]:
+    """Grants of two families, which are two rows, as one."""
+    found: dict[tuple[UUID, AnswerKind, int], Answer] = {}
+    for answer in answers:
+        family = answer.block.family if answer.block is not None else 0
+        other = found.pop((answer.uid, answer.kind, 10 - family), None)
+        if other is None:
+            found[answer.uid, answer.kind, family] = answer
+        else:
+            first, second = (other, answer) if family == 6 else (answer, other)
+            found[answer.uid, answer.kind, 0] = replace(first, second=second)
+    return found.values()
 
 
 def _answer(row: Row, noted: dict[str, Any]) -> Answer:

@@ -340,11 +340,13 @@ create table selector (
     used_at timestamp with time zone not null default now(),
     meaning text[],
     untold boolean not null default false,
+    dual boolean not null default false,
     length integer,
     constraint selector_pkey PRIMARY KEY (namespace, name),
     constraint selector_name_check CHECK ((name ~~ '? %'::text))
 );
 comment on table selector is 'What claims say instead of a pool''s name; they queue by its name, which no pool can have, below the pools'' namespace.';
+comment on column selector.dual is 'Its claims ask for addresses of both families.';
 comment on column selector.length is 'Of the prefixes that are asked for; null: addresses.';
 comment on column selector.meaning is 'The pools that it means, best first, those that are tied marked so; null: not yet looked up.';
 comment on column selector.untold is 'Its meaning has changed, and claims that wait by it have yet to be told.';
@@ -403,6 +405,7 @@ create table waiting (
     passed bigint not null default 0,
     stands_until timestamp with time zone,
     length integer,
+    dual boolean not null default false,
     constraint waiting_pkey PRIMARY KEY (claim_uid),
     constraint waiting_count_check CHECK ((count > 0)),
     constraint waiting_wanted_check CHECK (full_length(wanted))
@@ -411,6 +414,7 @@ comment on table waiting is 'Claims in arrival order, by the name of their pool:
 CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_name, priority DESC, seq);
 CREATE INDEX waiting_standing ON ipam.waiting USING btree (pool_namespace, pool_name, stands_until) WHERE (stands_until IS NOT NULL);
 CREATE INDEX waiting_wishes ON ipam.waiting USING btree (pool_namespace, pool_name) WHERE (wanted IS NOT NULL);
+comment on column waiting.dual is 'Asks for `count` addresses of each family, of two pools: both or none.';
 comment on column waiting.length is 'Of the prefixes that are asked for; null: of the pool''s default, or addresses.';
 comment on column waiting.passed is 'Addresses that claims behind this one got because it did not fit; when they would exceed its own count, it stands.';
 comment on column waiting.stands_until is 'So long nobody behind it is served (docs/dev/adr/0005).';
@@ -418,11 +422,11 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function address_space_id(space_namespace text, space_vrf text) 
 --     returns integer language plpgsql body de4c2e0ac392b3bb38f13efe3c593b99
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 6a2cb000de396c67cfcb3e606b516c60
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body d4334dac1e4fe70bfd789b81e47b84b6
 -- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body c1436dae65ba5f93356090119faee075
--- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, its_length integer, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body eb639991a4ab7d7dcaa587d6af251eb9
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 651df1ffbe685ba04ba6765944f7d69d
+-- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, its_length integer, its_dual boolean, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 1537752cc68aa97edacf8c7b275982ba
 -- function answered(uids uuid[]) 
 --     returns SETOF answer language plpgsql stable set plan_cache_mode=force_generic_plan body 647272ca4a30de3792f68c679e92f376
 -- function any_macs() 
@@ -435,6 +439,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns void language plpgsql body c83b15bbed39b15114264e962e220032
 -- function available(p pool, enough bigint) 
 --     returns bigint language plpgsql body a3899f4a8e9a539abf8b7a0f09f42666
+-- function beside(p pool, w waiting) 
+--     returns pool language plpgsql set plan_cache_mode=force_generic_plan body 95834f984a61bdff991384e3b300ff3e
 -- function blocks_free(p integer, length integer, enough bigint) 
 --     returns bigint language plpgsql stable set plan_cache_mode=force_generic_plan body 0002156966589fa7a6c122deaf6fa8ae
 -- function blocks_in(p integer, length integer) 
@@ -450,25 +456,27 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function carve_own(p pool, uid uuid, its_namespace text, its_name text, wish inet) 
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body f02d6d84c67f4d00a7770791e7850d1e
 -- function change_macs(uids uuid[], spec_generations bigint[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body adae38a685f51a7932c669775dd5aa5a
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 059d1996e5a62b05af6149d064c91412
 -- function claim_store(mine uuid, adopt boolean) 
 --     returns uuid language plpgsql body fcf044ead57bcb54cfd80fc5e42ece3e
 -- function clamped_size(lo inet, hi inet) 
 --     returns bigint language sql immutable strict parallel safe body e67cd954bd276667a4946befb7b56e99
 -- function compare(uids uuid[], shown text[], ending uuid[], ends timestamp with time zone[]) 
---     returns TABLE(finding text, claim_uid uuid, pool_uid uuid, pool_namespace text, pool_name text, network_uid uuid, namespace text, name text, generation bigint, addrs text, age_seconds double precision) language sql stable set plan_cache_mode=force_custom_plan body 31b95d770d2eb0d1d012f99267f7db62
+--     returns TABLE(finding text, claim_uid uuid, pool_uid uuid, pool_namespace text, pool_name text, network_uid uuid, namespace text, name text, generation bigint, addrs text, age_seconds double precision) language sql stable set plan_cache_mode=force_custom_plan body 11b967fc5afd675622c5bf2d062bb3b3
 -- function confirm(its_what text, seconds double precision) 
 --     returns void language sql body b34947afa784eabef6e480a54f18dcd0
 -- function confirmed(its_what text) 
 --     returns boolean language sql stable body ba21e09578e49123be93a9f846c9e2d9
 -- function dismiss_holders(uids uuid[]) 
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body 270561088cd2d06adc294193af0c486f
+-- function due_for_pairs(p pool) 
+--     returns SETOF answer language sql stable body 0cad17ab0fe06a4a6351e97831e9af1a
 -- function due_now(p pool) 
 --     returns SETOF answer language sql immutable body 9b5940211ea4c3389dcfadd87ec8632c
 -- function end_retention(pool_namespace text, pool_name text, its_addr inet, its_actor text) 
 --     returns TABLE(namespace text, key text) language plpgsql body 690a1ba15e1b69b65128338ceeba139f
 -- function enqueue(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], lengths integer[]) 
---     returns void language plpgsql body 69614f47297d85de1257ff0e9feb3667
+--     returns void language plpgsql body 7b412f43a3369bc1f0f6af1d193184b4
 -- function ensure_history_partitions(ahead integer) 
 --     returns void language plpgsql body 5692c27bdb5f066c4e326b7cc863445c
 -- function expire(lim integer, actor text, run text) 
@@ -487,8 +495,10 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns boolean language sql immutable strict parallel safe body ae397a3e474a258fcef3ddaba6937415
 -- function full_up(p pool) 
 --     returns text[] language plpgsql stable body 4939de9fcae0c1e6109a4c96c4c5ea43
--- function grant_leases(p pool, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], addrs inet[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body ff5952ce7feeb12f7da20388cf76d9aa
+-- function grant_leases(p pool, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], addrs inet[], beside boolean DEFAULT false) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d7081a113436803356c19b109b10fef7
+-- function grant_part(p pool, w waiting, addrs inet[], beside boolean) 
+--     returns SETOF answer language plpgsql body aa05e9f918dbc8aa7a91b98f4897eef3
 -- function half(a inet, first_byte integer) 
 --     returns numeric language sql immutable strict parallel safe body d6641c7c67cfd9b7ce9e47ee8b2bc079
 -- function hands_out(p pool, length integer, wanted inet) 
@@ -513,6 +523,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns void language plpgsql set plan_cache_mode=force_generic_plan body ec6ace81541184a6e94da8786b3edf80
 -- function keepers(uids uuid[], retains boolean[]) 
 --     returns uuid[] language sql stable body 89e0c050af5b111d331c7a306af90def
+-- function kept(p pool, w waiting) 
+--     returns bigint language sql stable body 23fcc17538ed1f9b9faa07b05205664e
 -- function key_of(uid uuid, its_name text) 
 --     returns text language plpgsql stable body 5fa616154068e45cdd749c473222bfe5
 -- function keys_shared(uids uuid[], namespaces text[], names text[]) 
@@ -548,7 +560,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function may_return(p pool, its_namespace text, its_key text) 
 --     returns boolean language plpgsql stable body 852dab0a654da7fcf0031b928f15936f
 -- function meant(s selector) 
---     returns TABLE(id integer, name text, priority integer, tied boolean) language sql stable body 07462177b7f619abfe5d62a7c35d4960
+--     returns TABLE(id integer, name text, family integer, priority integer, tied boolean) language sql stable body 1dfc9947e61c42168c1685c38a62d336
 -- function misfit_answers(p pool, uids uuid[]) 
 --     returns SETOF answer language sql stable body ab3783a970ac21499610354b98df7838
 -- function misfits_queue(pool_name text) 
@@ -610,7 +622,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function remember_refusal(its_kind text, its_namespace text, its_name text, its_uid uuid, its_reason text, its_message text) 
 --     returns void language sql body 1bdc9d27f2a025a3ec33ef8898ef7074
 -- function reservation(pools integer[], its_namespace text, its_name text) 
---     returns TABLE(claim_uid uuid, pool_id integer, addrs inet[], here boolean) language sql stable body 103020eb205b48b1b52be0acf25af073
+--     returns TABLE(claim_uid uuid, pool_id integer, addrs inet[], here boolean) language sql stable body c073bbb6934dd630b97462f3e2ffc3ba
 -- function resign(me text) 
 --     returns void language sql body 260103acc75017888bbd6a5afd42a031
 -- function retained(its_namespace text, lim integer) 
@@ -622,23 +634,27 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function room(p pool, its_namespace text) 
 --     returns bigint language plpgsql stable body 43325a231357562a1fc5c3cddc9c37e1
 -- function selected_answers(s selector, uids uuid[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 4a0056c27a103edcdd70ed96eaf5815a
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 8f00274b8b3e4e360e148c2d2f3bb008
 -- function selects(selector jsonb, labels jsonb) 
 --     returns boolean language sql immutable body 58ece151da8f81aad50168670cd8d861
 -- function serve(pool_namespace text, pool_name text, lim integer, tell boolean) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 3627eea7a80b305247698a5088f7cdbf
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body e58b58b286b3fd4001a0f274731747a0
 -- function serve_blocks(p pool, lim integer) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 4a4ff405f7673dd26b9d79d53395dd24
 -- function serve_mac_edits(p pool) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body ee1cc3d0509910a627c465514b23a92f
+-- function serve_pair(p pool, other pool, uid uuid) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 2763b30a7cbc113e1596ca3d69cf5f7b
 -- function serve_returning(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 09bf09937281426336638c202271f43b
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 8393aa582202ce7524878454d8badae4
+-- function serve_returning_pairs(p pool) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body a71403b4d3c7d4cb5a9a1297726a0869
 -- function serve_selected(p pool, lim integer) 
---     returns SETOF answer language plpgsql body 762d98c69c581c84b103bef238726eac
+--     returns SETOF answer language plpgsql body 67acd5047b59372bac40a06e80742dd1
 -- function serve_waiting(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 6c18a8053cf2a59c0ad2b1b75c724aba
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body abb1bbcf6b2d1804547759660f6698c0
 -- function served_next(p pool, stock bigint, full_up text[], lim integer) 
---     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body e703d2da881732d38cd0a73838f1ab64
+--     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 04978ed75d428ffb466cc45f6e58434e
 -- function set_aside(p pool, twins uuid[], served uuid[]) 
 --     returns uuid[] language sql body 2a823a4d2947ef77ba60ffe6da8a5e35
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 
@@ -666,7 +682,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function take_first(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body b732f1491e02c8cb479fc6341ae04496
 -- function take_for(p pool, uids uuid[], namespaces text[], names text[], counts integer[], chosen integer[] DEFAULT NULL::integer[], lengths integer[] DEFAULT NULL::integer[]) 
---     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 936794e10c094d05f81b30a88503b603
+--     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 73ee089c3731800b3fa0db3c71adc734
 -- function take_oldest(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 260d49cef7f65d5682bb260f6a6f9e54
 -- function take_over(pools integer[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], reservations text[], lengths integer[]) 

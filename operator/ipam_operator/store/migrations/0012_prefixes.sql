@@ -1,4 +1,4 @@
--- Pools that hand out prefixes (subnets) instead of addresses.
+-- Pools that hand out prefixes (subnets) instead of addresses; claims for addresses of both families.
 
 alter table pool
     add prefix_lengths int[] check (cardinality(prefix_lengths) > 0),
@@ -37,7 +37,10 @@ create index free_range_blocks on free_range (pool_id, mlen desc, hi) where mlen
 alter table memory drop constraint memory_addr_check;
 alter table waiting add length int;
 comment on column waiting.length is 'Of the prefixes that are asked for; null: of the pool''s default, or addresses.';
-alter table selector add length int;
+alter table waiting add dual boolean not null default false;
+comment on column waiting.dual is 'Asks for `count` addresses of each family, of two pools: both or none.';
+alter table selector add dual boolean not null default false, add length int;
+comment on column selector.dual is 'Its claims ask for addresses of both families.';
 comment on column selector.length is 'Of the prefixes that are asked for; null: addresses.';
 
 -- Their successors take or return more.
@@ -47,6 +50,8 @@ drop function if exists allocate(
 drop function if exists allocate_selected(
     text, text, text, jsonb, text, text, int, uuid[], bigint[], text[], text[], int[], inet[], text[], text[], text[],
     text[], text[], interval[], timestamptz[], int[], macaddr[], boolean[], boolean[], text[]);
+drop function if exists grant_leases(pool, uuid[], bigint[], text[], text[], int[], text[], inet[]);
+drop function if exists meant(selector);
 drop function if exists enqueue(text, text, uuid[], bigint[], text[], text[], int[], inet[], text[]);
 drop function if exists park(text, text, uuid[], bigint[], text[], text[], int[], inet[], text[]);
 drop function if exists standing(text, text, uuid[]);

@@ -91,6 +91,7 @@ create or replace function ipam.change_macs(uids uuid[], spec_generations bigint
 declare
     changed record;
     networks int[] := '{}';
+    its_networks int[];
     freed macaddr[] := '{}';
 begin
     if not ipam.any_macs() and not exists (
@@ -112,12 +113,18 @@ begin
         where l.claim_uid = any(uids) and l.released_at is null and l.ordinal = 0 and l.mac is distinct from d.mac
         order by e.seq, l.claim_uid
     loop
-        if ipam.mac_twins(changed.pool, array[changed.claim_uid]) = '{}' then
-            update ipam.lease l set mac = changed.mac, network_id = (changed.pool).network_id, act = 'C'
-            where l.claim_uid = changed.claim_uid and l.released_at is null;
+        its_networks := array(
+            select q.network_id from ipam.lease l join ipam.pool q on q.id = l.pool_id
+            where l.claim_uid = changed.claim_uid and l.released_at is null group by q.network_id);
+        if not exists (
+            select from ipam.pool q where q.id in (
+                select l.pool_id from ipam.lease l where l.claim_uid = changed.claim_uid and l.released_at is null)
+                and ipam.mac_twins(q, array[changed.claim_uid]) <> '{}') then
+            update ipam.lease l set mac = changed.mac, network_id = q.network_id, act = 'C' from ipam.pool q
+            where l.claim_uid = changed.claim_uid and l.released_at is null and q.id = l.pool_id;
             delete from ipam.mac_edit e where e.claim_uid = changed.claim_uid;
-            networks := networks || (changed.pool).network_id;
-            freed := freed || changed.old;
+            networks := networks || its_networks;
+            freed := freed || array_fill(changed.old, array[cardinality(its_networks)]);
         else
             insert into ipam.mac_edit (claim_uid, pool_id, generation)
             values (changed.claim_uid, (changed.pool).id, changed.generation)

@@ -1,10 +1,11 @@
 -- Claims: allocate, serve the waiting, release. Each is one statement for a batch, and locks its pool's row first,
 -- so that per pool one thing happens at a time.
 
--- Give `addrs`, already taken, to claims in their order: counts[k] addresses to claim k.
+-- Give `addrs`, already taken, to claims in their order: counts[k] addresses to claim k. `beside`: they hold addresses of
+-- another family, and these are of the same grant.
 create or replace function ipam.grant_leases(
     p ipam.pool, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], actors text[],
-    addrs inet[]
+    addrs inet[], beside boolean default false
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     macs boolean := ipam.any_macs();
@@ -25,7 +26,7 @@ begin
         cross join lateral ipam.noted(d.claim_uid, jsonb_build_object('mac', d.mac)) n
         where d.claim_uid = any(uids) and d.mac is not null;
     end if;
-    if cardinality(addrs) = cardinality(uids) then
+    if cardinality(addrs) = cardinality(uids) and not beside then
         return query
         with granted as (
             insert into ipam.lease
@@ -42,11 +43,14 @@ begin
     end if;
     return query
     with claim as materialized (
-        select u.*, nextval('ipam.lease_generation') generation
+        select u.*, held.n, coalesce(held.generation, nextval('ipam.lease_generation')) generation
         from unnest(uids, spec_generations, namespaces, names, counts, actors)
-            with ordinality u(uid, spec_generation, namespace, name, count, actor, k)),
+            with ordinality u(uid, spec_generation, namespace, name, count, actor, k)
+        cross join lateral (
+            select count(*)::int n, min(l.generation) generation from ipam.lease l
+            where beside and l.claim_uid = u.uid and l.released_at is null) held),
     place as (
-        select c.uid, c.namespace, c.name, c.actor, c.generation, o - 1 ordinal, row_number() over (order by c.k, o) i
+        select c.uid, c.namespace, c.name, c.actor, c.generation, c.n + o - 1 ordinal, row_number() over (order by c.k, o) i
         from claim c, generate_series(1, c.count) o),
     granted as (
         insert into ipam.lease (
@@ -124,11 +128,14 @@ create or replace function ipam.enqueue(
     counts int[], wishes inet[], actors text[], lengths int[]
 ) returns void
     language plpgsql as $$
+declare
+    pairs boolean := pool_name like '? %' and coalesce((
+        select s.dual from ipam.selector s where s.namespace = $1 and s.name = $2), false);
 begin
     insert into ipam.waiting as w
-        (claim_uid, pool_namespace, pool_name, namespace, name, generation, count, wanted, actor, priority, length)
+        (claim_uid, pool_namespace, pool_name, namespace, name, generation, count, wanted, actor, priority, length, dual)
     select u.uid, $1, $2, u.namespace, u.name, u.generation, u.count, wishes[u.k], u.actor, coalesce(d.priority, 0),
-        lengths[u.k]
+        lengths[u.k], pairs
     from unnest(uids, spec_generations, namespaces, names, counts, actors)
         with ordinality u(uid, generation, namespace, name, count, actor, k)
     left join ipam.claim_detail d on d.claim_uid = u.uid
@@ -137,7 +144,7 @@ begin
     on conflict (claim_uid) do update set
         pool_namespace = excluded.pool_namespace, pool_name = excluded.pool_name, generation = excluded.generation,
         count = excluded.count, wanted = excluded.wanted, actor = excluded.actor,
-        priority = excluded.priority, length = excluded.length,
+        priority = excluded.priority, length = excluded.length, dual = excluded.dual,
         seq = case
             when w.pool_namespace = excluded.pool_namespace
                 and ipam.queue_beside(w.pool_name) = ipam.queue_beside(excluded.pool_name)
@@ -147,7 +154,8 @@ end $$;
 -- Whom `stock` addresses are for, of those who wait for any address. In order of the queue; whoever does not fit is
 -- passed by smaller ones until those have got as many addresses as it asks for, then stands for ten minutes in which
 -- nobody behind it is served, then is passed again. Who can never fit stands in nobody's way, nor does who would exceed
--- the quota of its namespace. Only the first hundred that do not fit are waited for: others wait for them.
+-- the quota of its namespace, or finds no address of the other family. Only the first hundred that do not fit are waited
+-- for: others wait for them. Who asks for both families is chosen alone.
 create or replace function ipam.served_next(p ipam.pool, stock bigint, full_up text[], lim int) returns uuid[]
     language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
@@ -165,6 +173,7 @@ declare
     most bigint;  -- that those who are passed let through; null: all of it
     refused bigint;
     stands boolean := false;
+    alone boolean := false;
     short text[] := '{}';  -- namespaces with claims that their quota cannot take any more
 begin
     loop
@@ -197,6 +206,7 @@ begin
                     continue;
                 end if;
             end if;
+            continue when w.dual and ipam.beside(p, w) is null;
             if w.count > stock - given then
                 continue when again;
                 stands := w.stands_until > now();
@@ -208,14 +218,17 @@ begin
                 refused := w.count;
                 exit;
             else
+                alone := w.dual;
+                exit when alone and given > 0;
                 chosen := chosen || w.claim_uid;
                 given := given + w.count;
                 rooms := rooms || jsonb_build_object(w.namespace, room - w.count);
+                exit when alone;
             end if;
         end loop;
         close line;
         -- Those that fit behind so many that do not.
-        exit when again or stands or refused is not null or given = stock or cardinality(chosen) = lim
+        exit when again or stands or alone or refused is not null or given = stock or cardinality(chosen) = lim
             or looked < lim and cardinality(skipped) < 100;
         again := true;
         fits := least(fits, stock - given);
@@ -368,7 +381,7 @@ begin
                 ) kept
             from ipam.waiting w cross join lateral (select ipam.key_of(w.claim_uid, w.name) key) k
             cross join lateral (select coalesce(w.length, p.default_length) length) s
-            where w.pool_namespace = p.namespace and w.pool_name = any(ipam.queues(p)) and w.wanted is null
+            where w.pool_namespace = p.namespace and w.pool_name = any(ipam.queues(p)) and w.wanted is null and not w.dual
                 and w.namespace in (
                     select l.namespace from ipam.lease l where l.pool_id = p.id and l.retained is not null)) f
         where f.nth = 1 and f.count <= f.kept and (p.quota is null or f.count <= ipam.room(p, f.namespace))
@@ -417,6 +430,10 @@ declare
     stock bigint;
     left_over int := lim;
     refilled boolean;
+    pairs boolean := p.selectors <> '{}' and exists (
+        select from ipam.waiting q
+        where q.dual and q.pool_namespace = p.namespace and q.pool_name = any(p.selectors));
+    other ipam.pool;
 begin
     full_up := ipam.full_up(p);
     -- Locked, because a release that names another pool or a claim that turns to one may take a place away meanwhile.
@@ -470,6 +487,9 @@ begin
         return query select * from ipam.twins_answers(p, ipam.set_aside(p, twins, taken));
     end if;
     return query select * from ipam.serve_returning(p, lim);
+    if pairs then
+        return query select * from ipam.serve_returning_pairs(p);
+    end if;
     if p.of_prefixes then
         return query select * from ipam.serve_blocks(p, lim);
         return;
@@ -487,6 +507,22 @@ begin
         taken := ipam.served_next(p, stock, full_up, left_over);
         continue when ipam.dismiss_holders(taken);
         twins := ipam.mac_twins(p, taken);
+        if pairs then
+            select b.* into other from ipam.waiting q cross join lateral ipam.beside(p, q) b
+            where q.claim_uid = any(taken) and q.dual;
+            if other.id is not null and twins = '{}' then
+                twins := ipam.mac_twins(other, taken);
+            end if;
+            if other.id is not null and twins = '{}' then
+                return query select * from ipam.serve_pair(p, other, taken[1]);
+                exit when not found;  -- which should not be, and would be for ever
+                stock := ipam.available(p, stock);
+                left_over := left_over - 1;
+                exit when stock = 0 or left_over <= 0;
+                full_up := ipam.full_up(p);
+                continue;
+            end if;
+        end if;
         if twins <> '{}' then
             taken := array(select t from unnest(taken) t where t <> all(twins));
             return query select * from ipam.twins_answers(p, ipam.set_aside(p, twins, taken));
@@ -512,7 +548,7 @@ begin
         if refilled then
             stock := ipam.available(p, queue.total);
         end if;
-        exit when twins = '{}' and not refilled or stock = 0 or left_over <= 0;
+        exit when twins = '{}' and not refilled and not (pairs and queue.uids is not null) or stock = 0 or left_over <= 0;
         full_up := ipam.full_up(p);
     end loop;
 end $$;
@@ -744,7 +780,7 @@ begin
                 union all
                 select m.addr, m.generation, 1, 0, m.ordinal from ipam.memory m
                 where m.namespace = u.namespace and m.key = i.key
-                    and m.pool_namespace = p.namespace and m.pool_name = p.name and m.ordinal < u.count) c
+                    and m.pool_namespace = p.namespace and m.pool_name = p.name and m.ordinal < 2 * u.count) c
             where not p.of_prefixes or masklen(c.addr) = lengths[u.k]
             order by u.k, c.way, c.turn, c.ordinal
         loop
@@ -935,6 +971,7 @@ begin
         end if;
         return query select * from ipam.waiting_answers(p, uids);
         return query select * from ipam.next_due(p);
+        return query select * from ipam.due_for_pairs(p);
         return;
     end if;
     -- Nobody waits. Named addresses first.
@@ -1015,6 +1052,15 @@ begin
         perform from ipam.pool q where q.namespace = $1 and (q.name = $2 or q.selectors && told)
         order by q.id for no key update;
         update ipam.pool q set untold = false where q.namespace = $1 and q.name = $2 and q.untold;
+    end if;
+    if exists (
+        select from ipam.pool q join ipam.waiting w on w.pool_namespace = q.namespace and w.pool_name = any(q.selectors)
+        where q.namespace = $1 and q.name = $2 and w.dual) then
+        -- Whoever is served from two pools: both, in order.
+        perform from ipam.pool q where q.namespace = $1 and (q.name = $2 or q.selectors && array(
+            select s.name from ipam.selector s join ipam.pool o on s.name = any(o.selectors)
+            where s.dual and s.namespace = $1 and o.namespace = $1 and o.name = $2))
+        order by q.id for no key update;
     end if;
     select * into p from ipam.pool q where q.namespace = pool_namespace and q.name = pool_name for no key update;
     in_service := p.id is not null and not p.retiring;
@@ -1241,7 +1287,11 @@ begin
         return;
     end if;
     for k in select generate_subscripts(uids, 1) loop
-        continue when exists (select from ipam.lease l where l.claim_uid = uids[k] and l.released_at is null)
+        select array_agg(a.addr order by a.i) into wanted
+        from unnest(claim_of, claim_addrs) with ordinality a(claim, addr, i) where a.claim = k;
+        continue when exists (
+                select from ipam.lease l
+                where l.claim_uid = uids[k] and l.released_at is null and family(l.addr) = family(wanted[1]))
             or exists (select from ipam.tombstone t where t.claim_uid = uids[k])
             or exists (select from ipam.term t where t.claim_uid = uids[k] and t.expired_at is not null);
         if not ipam.lends(p, namespaces[k]) then
@@ -1254,8 +1304,6 @@ begin
         if ipam.mac_twins(p, array[uids[k]]) <> '{}' then
             update ipam.claim_detail d set mac = null where d.claim_uid = uids[k];
         end if;
-        select array_agg(a.addr order by a.i) into wanted
-        from unnest(claim_of, claim_addrs) with ordinality a(claim, addr, i) where a.claim = k;
         begin
             select count(*) filter (
                 where ipam.of_its_kind(p, a)
@@ -1267,7 +1315,8 @@ begin
             delete from ipam.waiting w where w.claim_uid = uids[k];
             return query select * from ipam.grant_leases(
                 p, array[uids[k]], array[spec_generations[k]], array[namespaces[k]], array[names[k]],
-                array[carved], array[actors[k]], wanted);
+                array[carved], array[actors[k]], wanted, exists (
+                    select from ipam.lease l where l.claim_uid = uids[k] and l.released_at is null));
         exception when raise_exception then
             return next row(
                 uids[k], 'Conflict', null, null, null, namespaces[k], names[k], spec_generations[k], null,

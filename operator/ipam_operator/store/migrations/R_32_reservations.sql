@@ -1,11 +1,12 @@
 -- Claims that take over what another one of their namespace has reserved. Callers hold the rows of the pools.
 
--- The live reservation of this name in these pools.
+-- The live reservation of this name in these pools. One of two pools is for its own claim only.
 create or replace function ipam.reservation(pools int[], its_namespace text, its_name text)
     returns table (claim_uid uuid, pool_id int, addrs inet[], here boolean) language sql stable as $$
     select l.claim_uid, l.pool_id, array_agg(l.addr order by l.ordinal), l.pool_id = any(pools)
     from ipam.term t join ipam.lease l on l.claim_uid = t.claim_uid and l.released_at is null
-    where t.reserved and l.namespace = its_namespace and l.name = its_name
+    where t.reserved and l.namespace = its_namespace and l.name = its_name and not exists (
+        select from ipam.lease o where o.claim_uid = l.claim_uid and o.released_at is null and o.pool_id <> l.pool_id)
     group by l.claim_uid, l.pool_id
     order by 4 desc limit 1
 $$;

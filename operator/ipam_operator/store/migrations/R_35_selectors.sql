@@ -15,11 +15,11 @@ begin
 end $$;
 
 -- Pools that a selector means, best first. One that is tied with another of its priority, or stands behind such two,
--- is never reached: nobody chooses among equals.
+-- is never reached: nobody chooses among equals. Each family is for itself.
 create or replace function ipam.meant(s ipam.selector)
-    returns table (id int, name text, priority int, tied boolean) language sql stable as $$
-    select m.id, m.name, m.priority, bool_or(m.twins > 1) over (order by m.priority desc) from (
-        select p.id, p.name, p.priority, count(*) over (partition by p.priority) twins
+    returns table (id int, name text, family int, priority int, tied boolean) language sql stable as $$
+    select m.id, m.name, m.family, m.priority, bool_or(m.twins > 1) over (partition by m.family order by m.priority desc) from (
+        select p.id, p.name, family(n.cidr), p.priority, count(*) over (partition by family(n.cidr), p.priority) twins
         from ipam.pool p join ipam.network n on n.id = p.network_id
         where p.namespace = s.namespace and not p.retiring and p.labels @> s.labels and p.type = coalesce(s.type, p.type)
             and n.name = coalesce(s.network, n.name) and family(n.cidr) = coalesce(s.family, family(n.cidr))
@@ -119,8 +119,22 @@ declare
     facts jsonb;
     wish record;
     home ipam.pool;
+    other ipam.selector;
 begin
     if uids = '{}' then
+        return;
+    elsif s.dual then
+        s.dual := false;
+        s.family := 4;
+        other := s;
+        other.family := 6;
+        -- Of the family that it is waiting for.
+        return query
+        select distinct on (a.claim_uid) (a.answer).* from (
+            select f.claim_uid, f answer, f.outcome from ipam.selected_answers(s, uids) f
+            union all
+            select f.claim_uid, f, f.outcome from ipam.selected_answers(other, uids) f) a
+        order by a.claim_uid, a.outcome = 'Queued';
         return;
     end if;
     for p in
@@ -128,7 +142,9 @@ begin
                 else ipam.blocks_free(q.id, s.length, 1024) end stock,
             case when s.length is null then q.size else ipam.blocks_in(q.id, s.length) end size,
             coalesce(ipam.room(q, s.tenant), 1024) room
-        from ipam.pool q where q.namespace = s.namespace and s.name = any(q.selectors) order by q.priority desc, q.name
+        from ipam.pool q join ipam.network n on n.id = q.network_id
+        where q.namespace = s.namespace and s.name = any(q.selectors) and family(n.cidr) = coalesce(s.family, family(n.cidr))
+        order by q.priority desc, q.name
     loop
         pools := pools || jsonb_build_object(
             'name', (p.pool).name, 'size', p.size::text, 'free', p.stock, 'paused', p.paused);
@@ -220,7 +236,7 @@ begin
     return query
     select a.claim_uid, a.outcome, a.addrs, a.generation, a.allocated_at, a.namespace, a.name, a.spec_generation,
         a.queue_position, a.prefix_length, a.gateway, a.dns_servers,
-        coalesce(a.info, '{}') || jsonb_build_object('pool', p.name)
+        jsonb_build_object('pool', p.name) || coalesce(a.info, '{}')
     from ipam.serve_waiting(p, lim) a;
 end $$;
 
@@ -228,7 +244,7 @@ end $$;
 -- each as far as it can.
 create or replace function ipam.allocate_selected(
     its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text,
-    its_family int, its_length int, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], wishes inet[],
+    its_family int, its_length int, its_dual boolean, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], wishes inet[],
     actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[],
     renewals timestamptz[], priorities int[], macs macaddr[], retains boolean[] default null,
     reserves boolean[] default null, reservations text[] default null, lengths int[] default null
@@ -259,8 +275,9 @@ begin
             from unnest(ipam.unanswered(uids)) i;
             return;
         end if;
-        insert into ipam.selector as q (namespace, name, tenant, labels, type, network, family, length)
-        values (its_namespace, its_name, its_tenant, its_labels, its_type, its_network, its_family, its_length)
+        insert into ipam.selector as q (namespace, name, tenant, labels, type, network, family, length, dual)
+        values (
+            its_namespace, its_name, its_tenant, its_labels, its_type, its_network, its_family, its_length, its_dual)
         on conflict (namespace, name) do update set used_at = excluded.used_at returning * into s;
         perform ipam.assign_selectors(its_namespace);
     end if;
@@ -304,14 +321,14 @@ begin
         return query
         select a.claim_uid, a.outcome, a.addrs, a.generation, a.allocated_at, a.namespace, a.name, a.spec_generation,
             a.queue_position, a.prefix_length, a.gateway, a.dns_servers,
-            coalesce(a.info, '{}') || jsonb_build_object('pool', p.name)
+            jsonb_build_object('pool', p.name) || coalesce(a.info, '{}')
         from ipam.serve_returning(p, 1000) a;
         continue when exists (
             select from ipam.waiting w
             where w.pool_namespace = p.namespace and w.pool_name = any(ipam.queues(p)) and w.claim_uid <> all(uids));
         home := array(
             select w.claim_uid from ipam.waiting w
-            where w.claim_uid = any(uids) and w.wanted is null and w.pool_name = its_name
+            where w.claim_uid = any(uids) and w.wanted is null and w.pool_name = its_name and not w.dual
                 and ipam.may_return(p, w.namespace, ipam.key_of(w.claim_uid, w.name)));
         if home <> '{}' then
             update ipam.waiting w set pool_name = p.name where w.claim_uid = any(home);

@@ -48,9 +48,10 @@ create or replace function ipam.compare(uids uuid[], shown text[], ending uuid[]
     with claim as materialized (
         select u.uid, u.shown from unnest(uids, shown) u(uid, shown)),
     held as materialized (
-        select l.claim_uid, l.pool_id, min(l.namespace) namespace, min(l.name) name, min(l.generation) generation,
-            string_agg(ipam.shown(l.addr, l.of_prefix), ',' order by l.ordinal) addrs, min(l.allocated_at) allocated_at
-        from ipam.lease l where l.released_at is null group by l.claim_uid, l.pool_id),
+        select l.claim_uid, (array_agg(l.pool_id order by l.ordinal))[1] pool_id, min(l.namespace) namespace, min(l.name) name, min(l.generation) generation,
+            string_agg(ipam.shown(l.addr, l.of_prefix), ',' order by family(l.addr), l.ordinal) addrs,
+            min(l.allocated_at) allocated_at
+        from ipam.lease l where l.released_at is null group by l.claim_uid),
     found as (
         select case
                 when c.uid is null then 'Orphan'

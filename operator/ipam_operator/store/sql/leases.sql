@@ -33,7 +33,7 @@ select * from ipam.adopt(
 
 -- name: allocate_selected
 select * from ipam.allocate_selected(
-    $1::text, $2::text, $3::text, $4::text::jsonb, $5::text, $6::text, $7::int, $8::int, $9::uuid[], $10::bigint[],
-    $11::text[], $12::text[], $13::int[], $14::inet[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[],
-    $20::interval[], $21::timestamptz[], $22::int[], $23::text[]::macaddr[], $24::boolean[], $25::boolean[], $26::text[],
-    $27::int[]);
+    $1::text, $2::text, $3::text, $4::text::jsonb, $5::text, $6::text, $7::int, $8::int, $9::boolean, $10::uuid[],
+    $11::bigint[], $12::text[], $13::text[], $14::int[], $15::inet[], $16::text[], $17::text[], $18::text[], $19::text[],
+    $20::text[], $21::interval[], $22::timestamptz[], $23::int[], $24::text[]::macaddr[], $25::boolean[], $26::boolean[],
+    $27::text[], $28::int[]);
