@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.apiserver.support import Ledger, Tenant
+from tests.apiserver.support import Ledger, Tenant, addresses, watch_until
 from tests.support.cluster import Json, condition
 
 
@@ -104,3 +104,15 @@ async def test_invalid_edit_keeps_serving(tenant: Tenant) -> None:
     await tenant.claim()
     assert await tenant.address() == "10.0.0.10"
     assert (await tenant.get("IPPool", "pool"))["status"].get("state") != "Invalid"
+
+
+async def test_a_spec_that_was_changed_under_its_lease(tenant: Tenant, ledger: Ledger) -> None:
+    """Where nobody refuses that, the claim gets what it asks for now, and never holds two."""
+    await tenant.space()
+    await tenant.claim("claim")
+    assert await tenant.address() == "10.0.0.1"
+    # The rule looks at the address that the status shows.
+    await tenant.api.patch("IPClaim", tenant.namespace, "claim", {"status": {"address": None}}, subresource="status")
+    await tenant.edit("IPClaim", "claim", count=3)
+    await watch_until(tenant.api, "IPClaim", tenant.namespace, lambda seen: len(addresses(seen["claim"])) == 3)
+    assert await ledger.held(tenant.namespace) == {"claim": ["10.0.0.1", "10.0.0.2", "10.0.0.3"]}

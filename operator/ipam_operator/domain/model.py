@@ -209,6 +209,8 @@ class ClaimRequest:
     length: int | None = None
     """Of the prefixes that it asks for, in bits; None: of the pool's default, or addresses. `wanted` is the first
     address of such a prefix."""
+    edited: bool = False
+    """It shows what it got for an earlier spec: what this one does not ask for ends."""
 
 
 @dataclass(frozen=True, slots=True)

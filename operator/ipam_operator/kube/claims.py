@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -149,7 +149,7 @@ class ClaimReconciler:
         if isinstance(request, Refused):
             self._write(item, request)
         else:
-            self._pools.put(request.pool, _Asked(item, request))
+            self._pools.put(request.pool, _Asked(item, replace(request, edited=_edited(item))))
 
     async def _answer(self, pool: ObjectRef, asked: list[_Asked]) -> None:
         if not asked:
@@ -335,6 +335,12 @@ class ClaimReconciler:
 
 def _claim_of(outcome: ClaimOutcome) -> UUID:
     return outcome.subject.uid if isinstance(outcome, Refused) else outcome.claim.uid
+
+
+def _edited(item: Item) -> bool:
+    """Whether the claim shows addresses that it got for an earlier spec."""
+    observed = item.status.get("observedGeneration")
+    return bool(item.status.get("addresses")) and observed is not None and observed < item.identity.generation
 
 
 def _shown(item: Item) -> tuple[AddressOrPrefix, ...]:

@@ -162,6 +162,7 @@ def _asked(claims: Sequence[ClaimRequest]) -> tuple[Any, ...]:
         reserves,
         [claim.reservation or None for claim in claims] if any(claim.reservation for claim in claims) else None,
         [claim.length for claim in claims] if any(claim.length is not None for claim in claims) else None,
+        [claim.edited for claim in claims] if any(claim.edited for claim in claims) else None,
     )
 
 

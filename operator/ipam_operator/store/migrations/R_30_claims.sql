@@ -834,7 +834,7 @@ create or replace function ipam.allocate(
     counts int[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[],
     sticky_keys text[] default null, leases interval[] default null, renewals timestamptz[] default null,
     priorities int[] default null, macs macaddr[] default null, retains boolean[] default null, reserves boolean[] default null,
-    reservations text[] default null, lengths int[] default null
+    reservations text[] default null, lengths int[] default null, edits boolean[] default null
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     p ipam.pool;
@@ -853,6 +853,10 @@ declare
     queued boolean := false;
     k int;
 begin
+    if edits is not null then
+        return query select * from ipam.end_misheld(
+            pool_namespace, pool_name, uids, counts, wishes, lengths, edits, actors);
+    end if;
     select * into p from ipam.pool q where q.namespace = pool_namespace and q.name = pool_name for no key update;
     if hostnames is not null then
         perform ipam.remember_details(

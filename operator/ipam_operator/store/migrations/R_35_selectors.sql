@@ -244,10 +244,11 @@ end $$;
 -- each as far as it can.
 create or replace function ipam.allocate_selected(
     its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text,
-    its_family int, its_length int, its_dual boolean, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], wishes inet[],
-    actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[],
+    its_family int, its_length int, its_dual boolean, uids uuid[], spec_generations bigint[], namespaces text[],
+    names text[], counts int[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[],
     renewals timestamptz[], priorities int[], macs macaddr[], retains boolean[] default null,
-    reserves boolean[] default null, reservations text[] default null, lengths int[] default null
+    reserves boolean[] default null, reservations text[] default null, lengths int[] default null,
+    edits boolean[] default null
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     s ipam.selector;
@@ -280,6 +281,10 @@ begin
             its_namespace, its_name, its_tenant, its_labels, its_type, its_network, its_family, its_length, its_dual)
         on conflict (namespace, name) do update set used_at = excluded.used_at returning * into s;
         perform ipam.assign_selectors(its_namespace);
+    end if;
+    if edits is not null then
+        return query select * from ipam.end_misheld(
+            its_namespace, its_name, uids, counts, wishes, lengths, edits, actors);
     end if;
     perform from ipam.pool q where q.namespace = its_namespace and its_name = any(q.selectors)
     order by q.id for no key update;

@@ -1,0 +1,83 @@
+"""Leases that are over all at once: what a claim of the same pool waits while they end, and what otherwise."""
+
+import asyncio
+import time
+from uuid import uuid4
+
+from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef
+from ipam_operator.domain.outcome import Granted
+from ipam_operator.services.claims import EXPIRY_LIMIT, Claims
+from ipam_operator.store.database import Database
+from ipam_operator.store.leases import Leases
+from ipam_operator.store.ownership import Ownership
+from tests.bench.figures import Figure, quantile
+from tests.bench.ledger import NAMESPACE, Ledger, Pool, opened
+from tests.bench.progress import say
+
+PAUSE_SECONDS = 0.005
+"""Between two claims: others come as well, but not without end."""
+WARM_UP = 20
+
+
+async def run(server_url: str, *, quick: bool) -> list[Figure]:
+    """Latency of claims while so many leases end, and how long that takes."""
+    number = 10_000 if quick else 100_000
+    async with opened(server_url) as ledger:
+        pool = await ledger.make_pool("terms", "10.64.0.0/14")
+        await _let(ledger, pool, number)
+        async with Database(ledger.url, connections=4) as database:
+            claims, store_run = Claims(Leases(database)), await Ownership(database).run()
+            idle = await _latencies(claims, pool.ref, asyncio.create_task(asyncio.sleep(5.0)))
+            began = time.perf_counter()
+            ending = asyncio.create_task(_end(claims, store_run))
+            busy = await _latencies(claims, pool.ref, ending)
+            seconds = time.perf_counter() - began
+        left = await ledger.connection.fetchval("select count(*) from ipam.term where expires_at <= now()")
+        if left or ending.result() != number:
+            raise RuntimeError(f"{ending.result():,} leases of {number:,} have ended, {left:,} are left")
+    say(f"{number:,} leases ended in {seconds:.1f} s, {len(busy):,} claims meanwhile")
+    what = f"claim, p99, while {number:,} leases of its pool end"
+    note = f"{EXPIRY_LIMIT} at a time, {seconds / number * 1e6:.0f} us each"
+    return [
+        Figure(what, quantile(busy, 0.99) * 1e3, "ms", quantile(idle, 0.99) * 1e3, 2.0, note=note),
+        Figure(what.replace("p99", "p50"), quantile(busy, 0.5) * 1e3, "ms", quantile(idle, 0.5) * 1e3),
+    ]
+
+
+async def _let(ledger: Ledger, pool: Pool, number: int) -> None:
+    """So many live leases, each with a term that is over."""
+    await pool.fill(number / pool.size, number)
+    await ledger.connection.execute(
+        "insert into ipam.term (claim_uid, spec_generation, lease, since, expires_at)"
+        " select claim_uid, 1, interval '10 minutes', now() - interval '11 minutes', now() - interval '1 minute'"
+        " from ipam.lease where pool_id = $1",
+        pool.key,
+    )
+    await ledger.connection.execute("vacuum analyze")
+
+
+async def _end(claims: Claims, store_run: str) -> int:
+    total = 0
+    while True:
+        served = await claims.expire(store_run)
+        if served is None:
+            raise RuntimeError("the store has begun another run")
+        total += len(served.outcomes)
+        if len(served.outcomes) < EXPIRY_LIMIT:
+            return total
+
+
+async def _latencies(claims: Claims, pool: ObjectRef, until: "asyncio.Task[object]") -> list[float]:
+    """Seconds of one claim after another for as long as that runs."""
+    seconds: list[float] = []
+    while not until.done() or len(seconds) <= WARM_UP:
+        uid = uuid4()
+        claim = ClaimRequest(Identity(uid, ObjectRef(NAMESPACE, f"claim-{uid.hex[:12]}"), 1), pool, actor="bench")
+        began = time.perf_counter()
+        (outcome,) = (await claims.allocate(pool, [claim])).outcomes
+        seconds.append(time.perf_counter() - began)
+        if not isinstance(outcome, Granted):
+            raise TypeError(f"not granted: {outcome}")
+        await asyncio.sleep(PAUSE_SECONDS)
+    await until
+    return seconds[WARM_UP:]

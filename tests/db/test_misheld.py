@@ -1,0 +1,87 @@
+"""Claims whose spec was changed under their lease, which a rule of the CRD refuses where it is on."""
+
+from dataclasses import replace
+from typing import Any
+
+from ipam_operator.domain.model import ClaimRequest, Prefixes
+from ipam_operator.domain.outcome import Reason
+from tests.support.store import Store, claim, granted, only, selector, texts
+
+
+def edited(one: ClaimRequest, **changes: Any) -> ClaimRequest:
+    """The claim with its next spec."""
+    return replace(one, identity=replace(one.identity, generation=one.identity.generation + 1), edited=True, **changes)
+
+
+async def test_what_it_asks_for_is_what_it_holds(database_url: str) -> None:
+    """More or fewer, another one, another pool: what it had ends, what it asks for begins, in one step."""
+    async with Store(database_url) as store:
+        of, other = await store.pool("10.0.0.0/24", cool_down=60), await store.pool("10.0.1.0/24")
+        one = claim(of)
+        assert texts(await store.ask(one)) == ["10.0.0.1"]
+        one = edited(one)
+        assert texts(await store.ask(one)) == ["10.0.0.1"], "nothing that matters was edited"
+        one = edited(one, count=3)
+        assert texts(await store.ask(one)) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+        one = edited(one, count=1, wanted=(await store.held())[one.identity.uid][1])
+        assert texts(await store.ask(one)) == ["10.0.0.2"]
+        one = edited(one, pool=other.identity.ref, wanted=None)
+        assert texts(await store.ask(one)) == ["10.0.1.1"]
+        assert texts(await store.ask(one)) == ["10.0.1.1"]
+        assert (await store.count(of)).allocated == 0
+        await store.assert_tiled()
+        await store.assert_history_is_ledger()
+
+
+async def test_of_another_kind(database_url: str) -> None:
+    """A prefix of another length, or of another family, or of both."""
+    async with Store(database_url) as store:
+        net = await store.network("10.0.0.0/16")
+        of = await store.pool(net, "10.0.1.0/24", prefixes=Prefixes((26, 28), 28))
+        one = claim(of, length=26)
+        await store.ask(one)
+        assert texts(await store.ask(edited(one, length=28))) == ["10.0.1.0/28"]
+        for cidr in ("10.1.0.0/24", "2001:db8::/64"):
+            await store.pool(cidr, labels={"tier": "front"})
+        four, both = (selector(labels={"tier": "front"}, **which) for which in ({"family": 4}, {"dual": True}))
+        other = claim(four)
+        assert texts(await store.ask(other)) == ["10.1.0.1"]
+        other = edited(other, selector=both, pool=both.place)
+        assert texts(await store.ask(other)) == ["10.1.0.1", "2001:db8::1"]
+        assert texts(await store.ask(edited(other, selector=four, pool=four.place))) == ["10.1.0.1"]
+        await store.assert_history_is_ledger()
+
+
+async def test_nothing_ends_without_an_edit(database_url: str) -> None:
+    """What the store has and the spec has not, a repair must find; only an edit ends a lease."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/24")
+        one = claim(of, count=2)
+        await store.ask(one)
+        assert texts(await store.ask(replace(one, count=1))) == ["10.0.0.1", "10.0.0.2"]
+
+
+async def test_pools_may_change_their_labels(database_url: str) -> None:
+    """A claim that is edited keeps its address though its selector means another pool by now."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/24", labels={"tier": "front"})
+        await store.pool("10.0.1.0/24", labels={"tier": "front"}, priority=9)
+        meant = selector(labels={"tier": "front"})
+        await store.change(of, labels={"tier": "front"}, priority=20)
+        one = claim(meant)
+        assert texts(await store.ask(one)) == ["10.0.0.1"]
+        await store.change(of, labels={})
+        assert texts(await store.ask(edited(one))) == ["10.0.0.1"]
+
+
+async def test_it_waits_without_what_it_does_not_ask_for(database_url: str) -> None:
+    """Where the new place is full it holds nothing, and others may have what it had."""
+    async with Store(database_url) as store:
+        of, full = await store.pool("10.0.0.0/24"), await store.pool("10.0.1.0/30")
+        await store.take(full, 2)
+        one = claim(of)
+        await store.ask(one)
+        moved = edited(one, pool=full.identity.ref)
+        assert only(await store.ask(moved)).reason is Reason.POOL_EXHAUSTED
+        assert one.identity.uid not in await store.held()
+        assert granted(await store.ask(claim(of)))
