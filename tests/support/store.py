@@ -369,7 +369,11 @@ class Store:
     async def history(self) -> dict[tuple[int, Address], UUID]:
         """Who holds what, replayed from history alone."""
         live: dict[tuple[int, Address], UUID] = {}
-        for row in await self.sql("select pool_id, addr, claim_uid, action from ipam.history order by generation, at"):
+        # Of one time are a grant and a release that began before it.
+        for row in await self.sql(
+            "select pool_id, addr, claim_uid, action from ipam.history"
+            " order by generation, at, array_position('{A,C,R,F,K}', action::text)"
+        ):
             key = row["pool_id"], row["addr"]
             if row["action"] == b"C":
                 assert live[key] == row["claim_uid"]

@@ -476,7 +476,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function end_misheld(its_namespace text, its_name text, uids uuid[], counts integer[], wishes inet[], lengths integer[], edits boolean[], actors text[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body b7c2648f1e38bdfae23cae616d48c54c
 -- function end_retention(pool_namespace text, pool_name text, its_addr inet, its_actor text) 
---     returns TABLE(namespace text, key text) language plpgsql body 690a1ba15e1b69b65128338ceeba139f
+--     returns TABLE(namespace text, key text) language plpgsql body f2a6c4367a182b2f94d0d32beccbc221
 -- function enqueue(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], lengths integer[]) 
 --     returns void language plpgsql body 7b412f43a3369bc1f0f6af1d193184b4
 -- function ensure_history_partitions(ahead integer) 
@@ -534,11 +534,11 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function lead(me text, seconds double precision) 
 --     returns bigint language sql body 9c45ddd57d41c39c42ef271f9404ad25
 -- function lease_inserted() 
---     returns trigger language plpgsql body d03b87a0a698fce3ceb42edc82f0ce51
+--     returns trigger language plpgsql body a545beeae45e9ce257bd20cd1a9abc7f
 -- function lease_size(l lease) 
 --     returns numeric language sql immutable body d9b96fd9061a141b573abf739e69d57c
 -- function lease_updated() 
---     returns trigger language plpgsql body 8a7a9ccabdfb1429e0807a8c5074af55
+--     returns trigger language plpgsql body 4ffec6e1c8116192a7de1d3689bc4519
 -- function lends(p pool, to_namespace text) 
 --     returns boolean language plpgsql stable body f7aefaa8c4e76baf056c22269b5a079f
 -- function lock_macs(networks integer[], macs macaddr[]) 
@@ -616,7 +616,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function refuse_change() 
 --     returns trigger language plpgsql body 6735417d6d3fe4075536858e37350214
 -- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean, retention interval DEFAULT NULL::interval, retains boolean[] DEFAULT NULL::boolean[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 278f09127c03da9b712e4bd24b8885ff
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body a5ffb809560793787c28252d51586d6e
 -- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text, retention interval DEFAULT NULL::interval) 
 --     returns jsonb language plpgsql body f290547ebe550712435322f1459d7123
 -- function remember_details(uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[], macs macaddr[], retains boolean[]) 
@@ -688,7 +688,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function take_oldest(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 260d49cef7f65d5682bb260f6a6f9e54
 -- function take_over(pools integer[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], reservations text[], lengths integer[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 86db5a7aab47360dbee783dba1ffc557
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body a7af54b9aea03409c634db905b7e004d
 -- function take_random(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 09d27cea63a337c4f68a24f988c9a53e
 -- function term_of(p pool, asked interval) 

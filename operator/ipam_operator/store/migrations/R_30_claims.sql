@@ -1166,7 +1166,8 @@ begin
         select l.namespace, l.retained from ipam.lease l
         where l.pool_id = p.id and l.addr = its_addr and l.retained is not null and l.reusable_at > now()),
     freed as (
-        update ipam.lease l set retained = null, reusable_at = now() + p.cool_down, act = 'F', actor = its_actor
+        update ipam.lease l set retained = null, reusable_at = greatest(now(), l.released_at) + p.cool_down, act = 'F',
+            actor = its_actor
         from ended e where l.pool_id = p.id and l.addr = its_addr),
     forgotten as (
         delete from ipam.retention r
@@ -1215,8 +1216,8 @@ begin
     select array_agg(distinct q.id) into queues from quit join ipam.pool q
         on q.namespace = quit.namespace and (q.name = quit.name or quit.name = any(q.selectors));
     with ended as (
-        update ipam.lease l set released_at = now(), act = 'R', actor = u.actor,
-            reusable_at = now() + case when l.claim_uid = any(keepers) then greatest(
+        update ipam.lease l set released_at = greatest(now(), l.allocated_at), act = 'R', actor = u.actor,
+            reusable_at = greatest(now(), l.allocated_at) + case when l.claim_uid = any(keepers) then greatest(
                 q.cool_down, make_interval(secs => extract(epoch from retention)::float8)) else q.cool_down end,
             retained = case when l.claim_uid = any(keepers) then ipam.key_of(l.claim_uid, l.name) end
         from unnest(uids, lease_generations, actors) u(uid, generation, actor), ipam.pool q
