@@ -2,11 +2,11 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
-from typing import cast
+from typing import Any, cast
 
-from ipam_operator.domain.model import Release, Term
+from ipam_operator.domain.model import ClaimDetail, Release, Term
 from ipam_operator.store.database import Connection, Database
 from ipam_operator.store.leases import Leases
 from tests.support.store import Store, claim
@@ -80,3 +80,77 @@ async def test_a_takeover_is_not_before_its_reservation(database_url: str) -> No
         assert await said(store) == ["reserving A", "reserving R", "taking A"]
         assert await store.held() == {taking.identity.uid: [ip_address("10.0.0.1")]}
         await store.assert_history_is_ledger()
+
+
+async def reasons(store: Store) -> list[str]:
+    """What happened to which address, why, and by whom."""
+    rows = await store.sql(
+        "select host(addr) || ' ' || action::text || ' ' || coalesce(reason, '-') || ' ' || actor said"
+        " from ipam.history order by at, generation, ordinal"
+    )
+    return [row["said"] for row in rows]
+
+
+async def test_each_change_of_a_live_claim_and_why(database_url: str) -> None:
+    """Edits and renewals are a row each, by whoever made them; asking again, and what was never granted, are none."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/24")
+        one = claim(of, count=2, detail=ClaimDetail(hostname="web"), term=Term(timedelta(minutes=10)))
+
+        async def edited(by: str, **changes: Any) -> None:
+            nonlocal one
+            one = replace(
+                one, identity=replace(one.identity, generation=one.identity.generation + 1), actor=by, **changes
+            )
+            await store.ask(one)
+            await store.ask(one)
+
+        await store.ask(one)
+        await edited("alice", detail=ClaimDetail(hostname="www"))
+        await edited("bob", term=Term(timedelta(minutes=10), datetime(2026, 1, 1, tzinfo=UTC)))
+        await edited("carol", term=Term(timedelta(minutes=20), datetime(2026, 1, 1, tzinfo=UTC)))
+        await edited("dan")
+        waiting = claim(of, wanted="10.0.0.1")
+        await store.ask(waiting)
+        await store.ask(
+            replace(waiting, identity=replace(waiting.identity, generation=2), detail=ClaimDetail(priority=3))
+        )
+        await store.release(one)
+        assert await reasons(store) == [
+            "10.0.0.1 A - tester",
+            "10.0.0.2 A - tester",
+            "10.0.0.1 C Edited alice",
+            "10.0.0.1 C Renewed bob",
+            "10.0.0.1 C Edited carol",
+            "10.0.0.1 R Deleted tester",
+            "10.0.0.2 R Deleted tester",
+        ]
+        await store.assert_history_is_ledger()
+
+
+async def test_why_what_was_held_has_ended(database_url: str) -> None:
+    """A lease that is over, one that its claim does not ask for any more, one whose claim is gone, one kept."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/24", cool_down=60)
+        over, other = claim(of, term=Term(timedelta(minutes=10))), claim(of)
+        await store.allocate(of, [over, other])
+        await store.lapse(over)
+        await store.expire()
+        await store.ask(replace(other, identity=replace(other.identity, generation=2), count=2, edited=True))
+        await store.adopt(of, claim(of, name="again"), "10.0.0.9")
+        kept = claim(of, retain=True, wanted="10.0.0.20")
+        await store.ask(kept)
+        await store.release(kept)
+        await store.claims.end_retention(of.identity.ref, ip_address("10.0.0.20"), actor="carol")
+        assert [" ".join(line.split()[:3]) for line in await reasons(store)] == [
+            "10.0.0.1 A -",
+            "10.0.0.2 A -",
+            "10.0.0.1 R Expired",
+            "10.0.0.2 R Replaced",
+            "10.0.0.2 A -",
+            "10.0.0.3 A -",
+            "10.0.0.9 A Restored",
+            "10.0.0.20 A -",
+            "10.0.0.20 R Deleted",
+            "10.0.0.20 F RetentionEnded",
+        ]

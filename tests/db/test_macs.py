@@ -126,7 +126,7 @@ async def test_an_edit_changes_it_on_a_live_claim(database_url: str) -> None:
             assert isinstance(said, Granted)
             assert (said.mac or "", str(said.addresses[0])) == (mac, "10.0.0.1")
             assert await store.value("select coalesce(mac::text, '') from ipam.lease") == mac
-        assert await store.value("select count(*) from ipam.history where action = 'C'") == 3
+        assert await store.value("select count(*) from ipam.history where reason = 'MacChanged'") == 3
         assert len(granted(await store.ask(claim(of, mac=MAC), claim(of, mac=OTHER)))) == 2
         await store.assert_history_is_ledger()
 

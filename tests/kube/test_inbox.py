@@ -122,3 +122,19 @@ async def test_take_is_bounded(limit: int) -> None:
     for uid in uids:
         inbox.put(item(uid))
     assert [one.uid for one in await inbox.take(limit)] == uids[:limit]
+
+
+def test_who_managed_the_spec_last() -> None:
+    """The newest manager of fields of the spec, whatever others have written to status or labels since."""
+    managed = [
+        {"manager": "helm", "time": "2026-01-01T00:00:00Z", "fieldsV1": {"f:spec": {"f:count": {}}}},
+        {"manager": "kubectl", "time": "2026-01-02T00:00:00Z", "fieldsV1": {"f:spec": {"f:hostname": {}}}},
+        {"manager": "labeller", "time": "2026-01-03T00:00:00Z", "fieldsV1": {"f:metadata": {"f:labels": {}}}},
+        {"manager": "us", "time": "2026-01-04T00:00:00Z", "fieldsV1": {"f:spec": {}}, "subresource": "status"},
+    ]
+    seen = body(uuid4())
+    assert Item.of(Kind.CLAIM, seen).manager == ""
+    seen["metadata"]["managedFields"] = managed
+    item = Item.of(Kind.CLAIM, seen)
+    assert item.manager == "kubectl"
+    assert "managedFields" not in item.meta

@@ -201,7 +201,7 @@ class ClaimRequest:
     wanted: Address | None = None
     detail: ClaimDetail | None = None
     actor: str = "unknown"
-    """Who asked, as admission recorded it; `unknown` rather than a guess."""
+    """Who asked, as admission recorded it; else `manager` and with what; `unknown` rather than a guess."""
     term: Term | None = None
     selector: Selector | None = None
     reservation: str = ""

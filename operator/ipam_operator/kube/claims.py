@@ -362,9 +362,10 @@ def _promise(item: Item) -> Promise | None:
 
 
 def _actor(item: Item) -> str:
-    """Who asked, as admission stamped it."""
+    """Who asked, as admission stamped it; else with what, which is all that the object says."""
     annotations = item.meta.get("annotations") or {}
-    return str(annotations.get(CHANGED_BY) or annotations.get(REQUESTED_BY) or "unknown")
+    stamped = annotations.get(CHANGED_BY) or annotations.get(REQUESTED_BY)
+    return str(stamped or (f"manager {item.manager}" if item.manager else "unknown"))
 
 
 def _retain(item: Item) -> bool:

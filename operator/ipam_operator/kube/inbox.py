@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -29,16 +29,21 @@ class Item:
     status: Mapping[str, Any]
     gone: bool = False
     """A DELETED event: nobody is left to write to, but what it held must be released."""
+    manager: str = ""
+    """The field manager that wrote to the spec last; '' when the object does not say."""
     seen: float = field(default_factory=time.monotonic)
 
     @classmethod
     def of(cls, kind: Kind, body: Mapping[str, Any], *, gone: bool = False) -> "Item":
-        """From the raw object; `managedFields` are left behind, they are half of its size."""
+        """From the raw object; of `managedFields`, half of its size, only who managed its spec last is kept."""
         meta = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
         ref = ObjectRef(meta["namespace"], meta["name"])
         identity = Identity(UUID(meta["uid"]), ref, meta["generation"])
         status = body.get("status") or {}
-        return cls(kind, identity, meta, body.get("spec") or {}, {} if status == NEVER_ANSWERED else status, gone)
+        manager = _manager(body["metadata"].get("managedFields") or ())
+        return cls(
+            kind, identity, meta, body.get("spec") or {}, {} if status == NEVER_ANSWERED else status, gone, manager
+        )
 
     @property
     def uid(self) -> UUID:
@@ -173,12 +178,10 @@ class Inbox:
 
 
 def _first_seen(newer: Item, older: Item) -> Item:
-    return Item(
-        newer.kind,
-        newer.identity,
-        newer.meta,
-        newer.spec,
-        newer.status,
-        newer.gone,
-        min(newer.seen, older.seen),
-    )
+    return replace(newer, seen=min(newer.seen, older.seen))
+
+
+def _manager(fields: Sequence[Mapping[str, Any]]) -> str:
+    # A set of its fields is text with a key for each, "f:spec" among them where it has any of those.
+    specs = [one for one in fields if not one.get("subresource") and "f:spec" in (one.get("fieldsV1") or ())]
+    return str(max(specs, key=lambda one: str(one.get("time", "")))["manager"]) if specs else ""

@@ -97,12 +97,14 @@ create table history (
     action "char" not null,
     namespace text not null,
     name text not null,
-    actor text not null
+    actor text not null,
+    reason text
 ) partition by RANGE (at);
 comment on table history is 'Append-only. Who had this address at T is one probe of (addr, at).';
 CREATE INDEX history_address ON ONLY ipam.history USING btree (addr, at DESC);
 CREATE INDEX history_claim ON ONLY ipam.history USING btree (claim_uid, at DESC);
 CREATE TRIGGER history_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON ipam.history FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+comment on column history.reason is 'Null: the claim asked for it. Edited, Renewed, MacChanged; Deleted, Expired, Orphaned, Replaced; Restored, TakenOver, Kept, RetentionEnded.';
 
 create table leader (
     only_one boolean not null default true,
@@ -130,6 +132,7 @@ create table lease (
     mac macaddr,
     retained text,
     of_prefix boolean not null default false,
+    reason text,
     constraint lease_pkey PRIMARY KEY (pool_id, addr),
     constraint lease_prefixes_disjoint EXCLUDE USING gist (pool_id WITH =, addr inet_ops WITH &&) WHERE (of_prefix),
     constraint lease_pool_id_fkey FOREIGN KEY (pool_id, of_prefix) REFERENCES pool(id, of_prefixes),
@@ -142,7 +145,8 @@ END),
     constraint lease_check CHECK (((released_at IS NULL) = (reusable_at IS NULL))),
     constraint lease_check1 CHECK (((mac IS NULL) OR (network_id IS NOT NULL))),
     constraint lease_check2 CHECK (((retained IS NULL) OR (released_at IS NOT NULL))),
-    constraint lease_ordinal_check CHECK ((ordinal >= 0))
+    constraint lease_ordinal_check CHECK ((ordinal >= 0)),
+    constraint lease_reason_check CHECK ((reason ~ '^[A-Z][A-Za-z]+$'::text))
 ) with (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=2000);
 comment on table lease is 'The ledger: one row per live or cooling address, so the primary key forbids a second holder and enforces cooling.';
 CREATE UNIQUE INDEX lease_claim ON ipam.lease USING btree (claim_uid, ordinal) WHERE (released_at IS NULL);
@@ -155,6 +159,7 @@ comment on column lease.act is 'What history is told: A granted, C changed while
 comment on column lease.generation is 'Fencing number, new for each grant; release and audit name it.';
 comment on column lease.network_id is 'Of the pool; only beside a mac, for the sake of the key.';
 comment on column lease.of_prefix is 'Whether addr is a prefix, as all are of its pool. Of /32 and /128 only this tells.';
+comment on column lease.reason is 'Why `act`, in one CamelCase word; null: because the claim asked for it.';
 comment on column lease.retained is 'The key (ipam.key_of) of the identity that it is kept for until reusable_at, although its claim is gone.';
 
 create table mac_edit (
@@ -422,19 +427,19 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function address_space_id(space_namespace text, space_vrf text) 
 --     returns integer language plpgsql body de4c2e0ac392b3bb38f13efe3c593b99
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body d4334dac1e4fe70bfd789b81e47b84b6
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 7c42c43b7ccfbed951203a6ddb4ea8c7
 -- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 9f13bbc887fce1c8ccd08977e03e47fd
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 2c08b666a46bd0e19b4b4b277153508e
 -- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, its_length integer, its_dual boolean, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 5b49d9887da3e12faa8e5fb4bfad08a4
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body ebe4094219d06b5a9d863620cb17618c
 -- function answered(uids uuid[]) 
 --     returns SETOF answer language plpgsql stable set plan_cache_mode=force_generic_plan body 647272ca4a30de3792f68c679e92f376
 -- function any_macs() 
 --     returns boolean language plpgsql stable body 56b9357cfea30f72ff9686b7ea5616de
 -- function anyone_waits(p pool) 
 --     returns boolean language plpgsql stable body 3ac70f286d35aef6b1d3a5370bb57eb2
--- function ask_terms(uids uuid[], spec_generations bigint[], leases interval[], renewals timestamp with time zone[], reserves boolean[]) 
---     returns void language plpgsql set plan_cache_mode=force_generic_plan body 14fc0fc06de7f7d226b2076646defbcd
+-- function ask_terms(uids uuid[], spec_generations bigint[], leases interval[], renewals timestamp with time zone[], reserves boolean[], OUT changed uuid[], OUT renewed uuid[]) 
+--     returns record language plpgsql set plan_cache_mode=force_generic_plan body 9ac9d1aa6a7c12fd471e27f200b93fb8
 -- function assign_selectors(its_namespace text) 
 --     returns void language plpgsql body c83b15bbed39b15114264e962e220032
 -- function available(p pool, enough bigint) 
@@ -456,7 +461,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function carve_own(p pool, uid uuid, its_namespace text, its_name text, wish inet) 
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body f02d6d84c67f4d00a7770791e7850d1e
 -- function change_macs(uids uuid[], spec_generations bigint[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 059d1996e5a62b05af6149d064c91412
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body b7a07b511a1a1559e93383d4fd793f77
 -- function claim_store(mine uuid, adopt boolean) 
 --     returns uuid language plpgsql body fcf044ead57bcb54cfd80fc5e42ece3e
 -- function clamped_size(lo inet, hi inet) 
@@ -474,15 +479,15 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function due_now(p pool) 
 --     returns SETOF answer language sql immutable body 9b5940211ea4c3389dcfadd87ec8632c
 -- function end_misheld(its_namespace text, its_name text, uids uuid[], counts integer[], wishes inet[], lengths integer[], edits boolean[], actors text[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body b7c2648f1e38bdfae23cae616d48c54c
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 5bbd0413fc14b256611695bcfc16ecab
 -- function end_retention(pool_namespace text, pool_name text, its_addr inet, its_actor text) 
---     returns TABLE(namespace text, key text) language plpgsql body f2a6c4367a182b2f94d0d32beccbc221
+--     returns TABLE(namespace text, key text) language plpgsql body e5b7307585407f7a868b4d604c7f1151
 -- function enqueue(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], lengths integer[]) 
 --     returns void language plpgsql body 7b412f43a3369bc1f0f6af1d193184b4
 -- function ensure_history_partitions(ahead integer) 
 --     returns void language plpgsql body 5692c27bdb5f066c4e326b7cc863445c
 -- function expire(lim integer, actor text, run text) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 90180a265982c31287d107665700bd11
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 99162b3bf9ecb3991426f331cf1a18a0
 -- function expired(uids uuid[]) 
 --     returns SETOF answer language sql stable body 904e616e51d6d2257756f936e46b5f88
 -- function first_in_line(pool_namespace text, pool_name text, lim integer) 
@@ -497,8 +502,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns boolean language sql immutable strict parallel safe body ae397a3e474a258fcef3ddaba6937415
 -- function full_up(p pool) 
 --     returns text[] language plpgsql stable body 4939de9fcae0c1e6109a4c96c4c5ea43
--- function grant_leases(p pool, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], addrs inet[], beside boolean DEFAULT false) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d7081a113436803356c19b109b10fef7
+-- function grant_leases(p pool, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], addrs inet[], beside boolean DEFAULT false, its_reason text DEFAULT NULL::text) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body f507fc7b6fa4d617ba82217dcc2ef27c
 -- function grant_part(p pool, w waiting, addrs inet[], beside boolean) 
 --     returns SETOF answer language plpgsql body aa05e9f918dbc8aa7a91b98f4897eef3
 -- function half(a inet, first_byte integer) 
@@ -509,8 +514,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns SETOF waiting language plpgsql stable set plan_cache_mode=force_generic_plan body 9a4a0ae7251602d45c44e8c8a120ff80
 -- function heed_consent(p pool) 
 --     returns uuid[] language sql body 4e091fcc26f790426639700a23ee4e78
--- function heed_edits(its_namespace text, its_name text, uids uuid[], spec_generations bigint[], details boolean, leases interval[], renewals timestamp with time zone[], reserves boolean[]) 
---     returns SETOF answer language plpgsql body 257ac437aeb0d4afbcd533dedf4bc37d
+-- function heed_edits(its_namespace text, its_name text, uids uuid[], spec_generations bigint[], actors text[], details uuid[], leases interval[], renewals timestamp with time zone[], reserves boolean[]) 
+--     returns SETOF answer language plpgsql body 3163818b2486ac8ab12c80739b4d10ff
 -- function heed_kind(p pool) 
 --     returns void language sql body 40662729f2320b09baf0f36eb58daadc
 -- function held(uids uuid[]) 
@@ -520,7 +525,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function high(a inet) 
 --     returns inet language sql immutable parallel safe body 30708be6fbe39e7283a25c31f265503c
 -- function keep_retained(it integer, its_namespace text, its_name text) 
---     returns void language sql body 6352d4d04b0bb60edbf1a23993aa506e
+--     returns void language sql body 4d04e87f7f926e5e02aa5ab99a516e9d
 -- function keep_terms(uids uuid[], spec_generations bigint[], ends timestamp with time zone[], acted boolean[], leases interval[], renewals timestamp with time zone[], reserves boolean[]) 
 --     returns void language plpgsql set plan_cache_mode=force_generic_plan body ec6ace81541184a6e94da8786b3edf80
 -- function keepers(uids uuid[], retains boolean[]) 
@@ -534,11 +539,11 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function lead(me text, seconds double precision) 
 --     returns bigint language sql body 9c45ddd57d41c39c42ef271f9404ad25
 -- function lease_inserted() 
---     returns trigger language plpgsql body a545beeae45e9ce257bd20cd1a9abc7f
+--     returns trigger language plpgsql body 8aa9fc94805b67e0f236cd1256458fd2
 -- function lease_size(l lease) 
 --     returns numeric language sql immutable body d9b96fd9061a141b573abf739e69d57c
 -- function lease_updated() 
---     returns trigger language plpgsql body 4ffec6e1c8116192a7de1d3689bc4519
+--     returns trigger language plpgsql body f97f83c10ad6881e30083aa3d33697ae
 -- function lends(p pool, to_namespace text) 
 --     returns boolean language plpgsql stable body f7aefaa8c4e76baf056c22269b5a079f
 -- function lock_macs(networks integer[], macs macaddr[]) 
@@ -615,12 +620,12 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns void language sql body 7ee05045ddf77717cdac35f9738a316c
 -- function refuse_change() 
 --     returns trigger language plpgsql body 6735417d6d3fe4075536858e37350214
--- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean, retention interval DEFAULT NULL::interval, retains boolean[] DEFAULT NULL::boolean[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body a5ffb809560793787c28252d51586d6e
+-- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean, retention interval DEFAULT NULL::interval, retains boolean[] DEFAULT NULL::boolean[], its_reason text DEFAULT 'Deleted'::text) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 7f3b9691f95f56688ab291a118532598
 -- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text, retention interval DEFAULT NULL::interval) 
---     returns jsonb language plpgsql body f290547ebe550712435322f1459d7123
+--     returns jsonb language plpgsql body e5d72d78887fe4495b2ef42a050ea126
 -- function remember_details(uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[], macs macaddr[], retains boolean[]) 
---     returns void language plpgsql body e6cdcf07472ec054267747c71ac39303
+--     returns uuid[] language plpgsql body 3b3277fae07b1fbbd4e92d5881573799
 -- function remember_refusal(its_kind text, its_namespace text, its_name text, its_uid uuid, its_reason text, its_message text) 
 --     returns void language sql body 1bdc9d27f2a025a3ec33ef8898ef7074
 -- function reservation(pools integer[], its_namespace text, its_name text) 
@@ -688,7 +693,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function take_oldest(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 260d49cef7f65d5682bb260f6a6f9e54
 -- function take_over(pools integer[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], reservations text[], lengths integer[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body a7af54b9aea03409c634db905b7e004d
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 3704af032fb7e272b98c0ecb45ae902a
 -- function take_random(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 09d27cea63a337c4f68a24f988c9a53e
 -- function term_of(p pool, asked interval) 

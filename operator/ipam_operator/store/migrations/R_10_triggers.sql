@@ -16,8 +16,9 @@ begin
         raise exception 'address % is outside the effective ranges of pool %', stray.addr, stray.pool_id
             using errcode = 'check_violation', constraint = 'lease_in_pool_range';
     end if;
-    insert into ipam.history (at, pool_id, addr, claim_uid, ordinal, generation, action, namespace, name, actor)
-        select greatest(now(), allocated_at), pool_id, addr, claim_uid, ordinal, generation, act, namespace, name, actor
+    insert into ipam.history (at, pool_id, addr, claim_uid, ordinal, generation, action, namespace, name, actor, reason)
+        select greatest(now(), allocated_at), pool_id, addr, claim_uid, ordinal, generation, act, namespace, name, actor,
+            reason
         from new_rows;
     return null;
 end $$;
@@ -25,9 +26,9 @@ end $$;
 -- Not before what it follows: another transaction may have granted it after ours began (ADR 7).
 create or replace function ipam.lease_updated() returns trigger language plpgsql as $$
 begin
-    insert into ipam.history (at, pool_id, addr, claim_uid, ordinal, generation, action, namespace, name, actor)
+    insert into ipam.history (at, pool_id, addr, claim_uid, ordinal, generation, action, namespace, name, actor, reason)
         select greatest(now(), allocated_at, released_at), pool_id, addr, claim_uid, ordinal, generation, act, namespace,
-            name, actor
+            name, actor, reason
         from new_rows;
     return null;
 end $$;

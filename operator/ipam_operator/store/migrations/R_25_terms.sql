@@ -12,10 +12,12 @@ create or replace function ipam.noted(uid uuid, info jsonb) returns ipam.answer 
 $$;
 
 -- What claims ask for. Another `renewed_at` in a newer spec is a renewal, and makes an expired claim a new one: its value
--- is compared with no clock. So does a reservation that is one no more.
+-- is compared with no clock. So does a reservation that is one no more. Says whose term is another one now, and who of
+-- those has renewed it.
 create or replace function ipam.ask_terms(
-    uids uuid[], spec_generations bigint[], leases interval[], renewals timestamptz[], reserves boolean[]
-) returns void language plpgsql set plan_cache_mode = force_generic_plan as $$
+    uids uuid[], spec_generations bigint[], leases interval[], renewals timestamptz[], reserves boolean[],
+    out changed uuid[], out renewed uuid[]
+) language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     asked record;
 begin
@@ -41,6 +43,8 @@ begin
     update ipam.term t set spec_generation = u.spec_generation
     from unnest(uids, spec_generations) u(uid, spec_generation)
     where t.claim_uid = u.uid and t.spec_generation < u.spec_generation;
+    changed := coalesce(asked.uids, '{}');
+    renewed := coalesce(asked.renewed, '{}');
     if asked.uids is null then
         return;
     end if;
@@ -150,5 +154,5 @@ begin
     from ipam.term t join ipam.lease l on l.claim_uid = t.claim_uid and l.ordinal = 0 and l.released_at is null
     where t.claim_uid = any(due);
     return query select * from ipam.release(
-        '{}', '{}', due, null, array_fill(actor, array[cardinality(due)]), false);
+        '{}', '{}', due, null, array_fill(actor, array[cardinality(due)]), false, its_reason => 'Expired');
 end $$;

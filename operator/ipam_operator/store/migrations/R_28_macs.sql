@@ -120,7 +120,8 @@ begin
             select from ipam.pool q where q.id in (
                 select l.pool_id from ipam.lease l where l.claim_uid = changed.claim_uid and l.released_at is null)
                 and ipam.mac_twins(q, array[changed.claim_uid]) <> '{}') then
-            update ipam.lease l set mac = changed.mac, network_id = q.network_id, act = 'C' from ipam.pool q
+            update ipam.lease l set mac = changed.mac, network_id = q.network_id, act = 'C', reason = 'MacChanged'
+            from ipam.pool q
             where l.claim_uid = changed.claim_uid and l.released_at is null and q.id = l.pool_id;
             delete from ipam.mac_edit e where e.claim_uid = changed.claim_uid;
             networks := networks || its_networks;

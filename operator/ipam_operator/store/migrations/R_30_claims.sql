@@ -5,7 +5,7 @@
 -- another family, and these are of the same grant.
 create or replace function ipam.grant_leases(
     p ipam.pool, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], actors text[],
-    addrs inet[], beside boolean default false
+    addrs inet[], beside boolean default false, its_reason text default null
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     macs boolean := ipam.any_macs();
@@ -30,9 +30,9 @@ begin
         return query
         with granted as (
             insert into ipam.lease
-                (pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor, network_id, mac, of_prefix)
+                (pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor, network_id, mac, of_prefix, reason)
             select p.id, u.addr, u.uid, 0, nextval('ipam.lease_generation'), u.namespace, u.name, u.actor,
-                case when m.mac is not null then p.network_id end, m.mac, p.of_prefixes
+                case when m.mac is not null then p.network_id end, m.mac, p.of_prefixes, its_reason
             from unnest(addrs, uids, namespaces, names, actors) u(addr, uid, namespace, name, actor)
             cross join lateral (select case when macs then ipam.mac_of(u.uid) end mac) m
             returning claim_uid, addr, generation, allocated_at, namespace, name)
@@ -54,9 +54,9 @@ begin
         from claim c, generate_series(1, c.count) o),
     granted as (
         insert into ipam.lease (
-            pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor, network_id, mac, of_prefix)
+            pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor, network_id, mac, of_prefix, reason)
         select p.id, a.addr, s.uid, s.ordinal, s.generation, s.namespace, s.name, s.actor,
-            case when m.mac is not null then p.network_id end, m.mac, p.of_prefixes
+            case when m.mac is not null then p.network_id end, m.mac, p.of_prefixes, its_reason
         from place s join unnest(addrs) with ordinality a(addr, i) using (i)
         cross join lateral (select case when macs then ipam.mac_of(s.uid) end mac) m
         returning claim_uid, addr, ordinal, allocated_at)
@@ -104,21 +104,35 @@ begin
         where u.uid not in (select a.claim_uid from ipam.answered(uids) a) order by u.k);
 end $$;
 
--- What claims that ask here now ask otherwise than before: where they wait, their MAC addresses (`details`: they may have
--- other ones), how long they want to hold. A claim waits in one queue: its places in others go first, so that whoever
--- serves those has done it or will not. Returns Due rows.
+-- What claims that ask here now ask otherwise than before: where they wait, their MAC addresses, how long they want to hold.
+-- `details`: whose details have changed; null: nobody has any. A claim waits in one queue: its places in others go first, so
+-- that whoever serves those has done it or will not. Returns Due rows.
 create or replace function ipam.heed_edits(
-    its_namespace text, its_name text, uids uuid[], spec_generations bigint[], details boolean, leases interval[],
-    renewals timestamptz[], reserves boolean[]
+    its_namespace text, its_name text, uids uuid[], spec_generations bigint[], actors text[], details uuid[],
+    leases interval[], renewals timestamptz[], reserves boolean[]
 ) returns setof ipam.answer language plpgsql as $$
+declare
+    changed uuid[] := coalesce(details, '{}');
+    termed uuid[];
+    renewed uuid[] := '{}';
 begin
     delete from ipam.waiting w
     where w.claim_uid = any(uids)
         and (w.pool_namespace <> its_namespace or ipam.queue_beside(w.pool_name) <> its_name);
     if leases is not null then
-        perform ipam.ask_terms(uids, spec_generations, leases, renewals, reserves);
+        select t.changed, t.renewed into termed, renewed
+        from ipam.ask_terms(uids, spec_generations, leases, renewals, reserves) t;
+        changed := changed || termed;
     end if;
-    if details then
+    -- One row of history for each change of a claim that holds; a first spec changes nothing.
+    if changed <> '{}' and 1 < any(spec_generations) then
+        update ipam.lease l set act = 'C', actor = u.actor,
+            reason = case when u.uid = any(renewed) then 'Renewed' else 'Edited' end
+        from unnest(uids, spec_generations, actors) u(uid, spec_generation, actor)
+        where u.uid = any(changed) and u.spec_generation > 1
+            and l.claim_uid = u.uid and l.released_at is null and l.ordinal = 0;
+    end if;
+    if details is not null then
         return query select * from ipam.change_macs(uids, spec_generations);
     end if;
 end $$;
@@ -681,22 +695,31 @@ create or replace function ipam.lock_pool_name(pool_namespace text, pool_name te
     select pg_advisory_xact_lock(hashtextextended('ipam.pool/' || pool_namespace || '/' || pool_name, 0))
 $$;
 
+-- Says whose are other ones than before, or new.
 create or replace function ipam.remember_details(
     uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[],
     priorities int[], macs macaddr[], retains boolean[]
-) returns void
-    language plpgsql as $$
+) returns uuid[] language plpgsql as $$
+declare
+    changed uuid[];
 begin
-    insert into ipam.claim_detail (
-        claim_uid, namespace, hostname, assigned_to, description, sticky_key, priority, mac, retain)
-    select u.uid, u.namespace, u.hostname, u.assigned, u.description, coalesce(u.sticky_key, ''), coalesce(u.priority, 0),
-        u.mac, coalesce(u.retain, false)
-    from unnest(uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs, retains)
-        u(uid, namespace, hostname, assigned, description, sticky_key, priority, mac, retain)
-    where u.hostname is not null
-    on conflict (claim_uid) do update set
-        hostname = excluded.hostname, assigned_to = excluded.assigned_to, description = excluded.description,
-        sticky_key = excluded.sticky_key, priority = excluded.priority, mac = excluded.mac, retain = excluded.retain;
+    with put as (
+        insert into ipam.claim_detail as c (
+            claim_uid, namespace, hostname, assigned_to, description, sticky_key, priority, mac, retain)
+        select u.uid, u.namespace, u.hostname, u.assigned, u.description, coalesce(u.sticky_key, ''),
+            coalesce(u.priority, 0), u.mac, coalesce(u.retain, false)
+        from unnest(uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs, retains)
+            u(uid, namespace, hostname, assigned, description, sticky_key, priority, mac, retain)
+        where u.hostname is not null
+        on conflict (claim_uid) do update set
+            hostname = excluded.hostname, assigned_to = excluded.assigned_to, description = excluded.description,
+            sticky_key = excluded.sticky_key, priority = excluded.priority, mac = excluded.mac, retain = excluded.retain
+        where (c.hostname, c.assigned_to, c.description, c.sticky_key, c.priority, c.mac, c.retain) is distinct from (
+            excluded.hostname, excluded.assigned_to, excluded.description, excluded.sticky_key, excluded.priority,
+            excluded.mac, excluded.retain)
+        returning claim_uid)
+    select array_agg(claim_uid) into changed from put;
+    return coalesce(changed, '{}');
 end $$;
 
 -- Claims whose sticky key a living claim of their namespace has already, or one that stands before them here.
@@ -851,6 +874,7 @@ declare
     taken inet[];
     total bigint;
     queued boolean := false;
+    changed uuid[];
     k int;
 begin
     if edits is not null then
@@ -859,7 +883,7 @@ begin
     end if;
     select * into p from ipam.pool q where q.namespace = pool_namespace and q.name = pool_name for no key update;
     if hostnames is not null then
-        perform ipam.remember_details(
+        changed := ipam.remember_details(
             uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs, retains);
         return query select * from ipam.shared_keys(uids, namespaces, names, sticky_keys);
     end if;
@@ -907,7 +931,7 @@ begin
             array[p.id], uids, spec_generations, namespaces, names, counts, actors, reservations, lengths);
     end if;
     return query select * from ipam.heed_edits(
-        pool_namespace, pool_name, uids, spec_generations, hostnames is not null, leases, renewals, reserves);
+        pool_namespace, pool_name, uids, spec_generations, actors, changed, leases, renewals, reserves);
     return query select * from ipam.answered(uids);
     get diagnostics n = row_count;
     if n > 0 then
@@ -1167,7 +1191,7 @@ begin
         where l.pool_id = p.id and l.addr = its_addr and l.retained is not null and l.reusable_at > now()),
     freed as (
         update ipam.lease l set retained = null, reusable_at = greatest(now(), l.released_at) + p.cool_down, act = 'F',
-            actor = its_actor
+            actor = its_actor, reason = 'RetentionEnded'
         from ended e where l.pool_id = p.id and l.addr = its_addr),
     forgotten as (
         delete from ipam.retention r
@@ -1181,7 +1205,7 @@ end $$;
 -- it; null: not at all. `retains[k]`: whether claim k wants it; null: as it last said.
 create or replace function ipam.release(
     pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean,
-    retention interval default null, retains boolean[] default null
+    retention interval default null, retains boolean[] default null, its_reason text default 'Deleted'
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     pools int[];
@@ -1216,7 +1240,7 @@ begin
     select array_agg(distinct q.id) into queues from quit join ipam.pool q
         on q.namespace = quit.namespace and (q.name = quit.name or quit.name = any(q.selectors));
     with ended as (
-        update ipam.lease l set released_at = greatest(now(), l.allocated_at), act = 'R', actor = u.actor,
+        update ipam.lease l set released_at = greatest(now(), l.allocated_at), act = 'R', actor = u.actor, reason = its_reason,
             reusable_at = greatest(now(), l.allocated_at) + case when l.claim_uid = any(keepers) then greatest(
                 q.cool_down, make_interval(secs => extract(epoch from retention)::float8)) else q.cool_down end,
             retained = case when l.claim_uid = any(keepers) then ipam.key_of(l.claim_uid, l.name) end
@@ -1321,7 +1345,7 @@ begin
             return query select * from ipam.grant_leases(
                 p, array[uids[k]], array[spec_generations[k]], array[namespaces[k]], array[names[k]],
                 array[carved], array[actors[k]], wanted, exists (
-                    select from ipam.lease l where l.claim_uid = uids[k] and l.released_at is null));
+                    select from ipam.lease l where l.claim_uid = uids[k] and l.released_at is null), 'Restored');
         exception when raise_exception then
             return next row(
                 uids[k], 'Conflict', null, null, null, namespaces[k], names[k], spec_generations[k], null,

@@ -37,13 +37,14 @@ begin
         fence := nextval('ipam.lease_generation');
         select * into old from ipam.lease l where l.claim_uid = r.claim_uid and l.released_at is null and l.ordinal = 0;
         update ipam.lease l set released_at = greatest(now(), l.allocated_at), reusable_at = greatest(now(), l.allocated_at),
-            act = 'R', actor = actors[k]
+            act = 'R', actor = actors[k], reason = 'TakenOver'
         where l.claim_uid = r.claim_uid and l.released_at is null;
         delete from ipam.lease l where l.pool_id = p.id and l.addr = any(r.addrs);
         insert into ipam.lease (
-            pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor, allocated_at, of_prefix)
+            pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor, allocated_at, of_prefix,
+            reason)
         select p.id, a.addr, uids[k], a.i - 1, fence, namespaces[k], names[k], actors[k],
-            greatest(now(), old.allocated_at), p.of_prefixes
+            greatest(now(), old.allocated_at), p.of_prefixes, 'TakenOver'
         from unnest(r.addrs) with ordinality a(addr, i);
         delete from ipam.waiting w where w.claim_uid = uids[k];
         delete from ipam.mac_edit e where e.claim_uid = r.claim_uid;

@@ -29,6 +29,6 @@ begin
         or not h.prefixes and lengths[u.k] is not null or h.prefixes and h.length <> lengths[u.k]
         or h.prefixes and s.name is not null and s.length is null or h.family <> s.family);
     if ended.uids is not null then
-        return query select * from ipam.release('{}', '{}', ended.uids, null, ended.actors, false);
+        return query select * from ipam.release('{}', '{}', ended.uids, null, ended.actors, false, its_reason => 'Replaced');
     end if;
 end $$;

@@ -256,6 +256,7 @@ declare
     keep int[];
     meant int[];
     home uuid[];
+    changed uuid[];
 begin
     update ipam.selector q set used_at = now() where q.namespace = its_namespace and q.name = its_name returning * into s;
     if not found then
@@ -264,11 +265,11 @@ begin
             select count(*) from ipam.selector q where q.namespace = its_namespace and q.tenant = its_tenant) >= 100 then
             -- Not queued either: the resync asks again.
             if hostnames is not null then
-                perform ipam.remember_details(
+                changed := ipam.remember_details(
                     uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs, retains);
             end if;
             return query select * from ipam.heed_edits(
-                its_namespace, its_name, uids, spec_generations, hostnames is not null, leases, renewals, reserves);
+                its_namespace, its_name, uids, spec_generations, actors, changed, leases, renewals, reserves);
             return query select * from ipam.answered(uids);
             return query
             select uids[i], 'Unmatched', null::inet[], null::bigint, null::timestamptz, namespaces[i], names[i],
@@ -289,7 +290,7 @@ begin
     perform from ipam.pool q where q.namespace = its_namespace and its_name = any(q.selectors)
     order by q.id for no key update;
     if hostnames is not null then
-        perform ipam.remember_details(
+        changed := ipam.remember_details(
             uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs, retains);
         return query select * from ipam.shared_keys(uids, namespaces, names, sticky_keys);
     end if;
@@ -299,7 +300,7 @@ begin
             meant, uids, spec_generations, namespaces, names, counts, actors, reservations, lengths);
     end if;
     return query select * from ipam.heed_edits(
-        its_namespace, its_name, uids, spec_generations, hostnames is not null, leases, renewals, reserves);
+        its_namespace, its_name, uids, spec_generations, actors, changed, leases, renewals, reserves);
     return query select * from ipam.answered(uids);
     keep := ipam.unanswered(uids);
     if reservations is not null then

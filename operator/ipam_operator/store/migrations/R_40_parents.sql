@@ -117,9 +117,9 @@ create or replace function ipam.keep_retained(it int, its_namespace text, its_na
         where (r.pool_namespace, r.pool_name, r.addr) = (k.pool_namespace, k.pool_name, k.addr))
     insert into ipam.lease (
         pool_id, addr, claim_uid, ordinal, generation, namespace, name, actor, allocated_at, released_at, reusable_at,
-        retained, act, of_prefix)
+        retained, act, of_prefix, reason)
     select it, k.addr, k.claim_uid, k.ordinal, k.generation, k.namespace, k.name, k.actor, k.allocated_at, k.released_at,
-        k.reusable_at, k.key, 'K', q.of_prefixes
+        k.reusable_at, k.key, 'K', q.of_prefixes, 'Kept'
     from kept k, ipam.pool q where q.id = it
 $$;
 
