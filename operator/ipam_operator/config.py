@@ -59,6 +59,13 @@ class Settings(BaseModel):
         ge=0,
         description="So long addresses are kept for a deleted claim of reclaimPolicy Retain; 0: not.",
     )
+    renew_kinds: str = Field(
+        default="",
+        description="Kinds whose objects keep leases alive by autoRenew: `v1/Pod,apps/v1/Deployment`; needs a role.",
+    )
+    renew_seconds: float = Field(
+        default=60.0, gt=0, description="How often those kinds are listed, while leases are due; two misses count."
+    )
     leader_seconds: float = Field(
         default=10.0,
         gt=0.5,
@@ -66,6 +73,11 @@ class Settings(BaseModel):
     )
     leader_election: bool = Field(default=True, description="Off only in tests: correctness never depends on it.")
     log_level: str = Field(default="INFO", description="Level of the root logger.")
+
+    @property
+    def kinds_to_renew_for(self) -> frozenset[str]:
+        """The kinds in `renew_kinds`."""
+        return frozenset(kind.strip() for kind in self.renew_kinds.split(",") if kind.strip())
 
 
 def load(environment: Mapping[str, str] | None = None) -> Settings:

@@ -34,6 +34,7 @@ batch_size = Histogram(
 )
 allocations = Counter("ipam_allocations", "Answers to claims.", ["result"], registry=REGISTRY)
 releases = Counter("ipam_releases", "Leases released.", ["cause"], registry=REGISTRY)
+renewals = Counter("ipam_renewals", "Leases renewed for an object that exists.", registry=REGISTRY)
 api_writes = Counter("ipam_api_writes", "Requests that change an object.", ["kind", "write", "code"], registry=REGISTRY)
 inbox_length = Gauge("ipam_inbox_length", "Objects that wait for a worker.", ["kind"], registry=REGISTRY)
 queue_length = Gauge(

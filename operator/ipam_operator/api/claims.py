@@ -25,6 +25,7 @@ from ipam_operator.api.fields import (
 )
 from ipam_operator.api.pools import PoolType
 from ipam_operator.api.status import ADDRESSES_LIMIT, NEVER_ANSWERED, IPClaimStatus
+from ipam_operator.domain import model
 from ipam_operator.domain.model import ClaimDetail, ClaimRequest, Identity, ObjectRef, Selector, Term
 from ipam_operator.domain.outcome import Reason, Refused
 
@@ -69,6 +70,20 @@ class ReservationRef(Document):
     """Another claim, by name."""
 
     name: ObjectName = Field(description="Name of an IPClaim of the same namespace whose reason is Reserved.")
+
+
+class ResourceRef(Document):
+    """An object of the claim's namespace."""
+
+    api_version: Annotated[str, Field(min_length=2, max_length=317, pattern=r"^([a-z0-9.-]+/)?v[a-z0-9]+$")] = Field(
+        description="Group and version, as objects say them: apps/v1, or v1."
+    )
+    kind: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Z][A-Za-z0-9]*$")] = Field(
+        description="Kind, in the singular: Deployment."
+    )
+    name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^/\x00-\x20]+$")] = Field(
+        description="Name of the object."
+    )
 
 
 class IPClaimSpec(Document):
@@ -195,6 +210,16 @@ class IPClaimSpec(Document):
             "Take over the addresses that this claim has reserved; it has none then. Pool and count must be the same."
         ),
     )
+    resource_ref: ResourceRef | None = Field(
+        default=None, description="The object of the claim's namespace that the addresses are for."
+    )
+    auto_renew: bool | None = Field(
+        default=None,
+        description=(
+            "Renew the lease for as long as the object of resourceRef exists; the operator has to be set to look at its"
+            " kind. When it is gone the lease goes on to its end. Absent: false."
+        ),
+    )
     renewed_at: Renewal | None = Field(
         default=None,
         description=(
@@ -228,6 +253,8 @@ class IPClaimSpec(Document):
             self.priority or 0,
             self.reclaim_policy == "Retain",
             self.mac_address or "",
+            None if self.resource_ref is None else model.ResourceRef(**dict(self.resource_ref)),
+            self.auto_renew or False,
         )
         if detail == ClaimDetail() and identity.generation == 1:
             detail = None  # an edit may have taken details away; a first spec has none to take
@@ -251,6 +278,8 @@ class IPClaimSpec(Document):
 
     def _unfit(self) -> str:
         """What to change of families, prefixLength and address, which must go together; empty: nothing."""
+        if self.auto_renew and self.resource_ref is None:
+            return "spec.autoRenew: true needs spec.resourceRef, which says for as long as what exists"
         if self.families is not None and self.pool_selector is None:
             return "spec.families counts with spec.poolSelector only: take it away"
         if self._dual and (words := self._for_one_family_only()):

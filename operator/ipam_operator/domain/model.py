@@ -161,6 +161,30 @@ class PoolRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ResourceRef:
+    """An object of the cluster, of the namespace of whoever names it."""
+
+    api_version: str
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        """`apps/v1/Deployment/web`."""
+        return f"{self.kind_of_it}/{self.name}"
+
+    @property
+    def kind_of_it(self) -> str:
+        """`apps/v1/Deployment`."""
+        return f"{self.api_version}/{self.kind}"
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """What `str` has written."""
+        api_version, kind, name = text.rsplit("/", 2)
+        return cls(api_version, kind, name)
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimDetail:
     """What people want to find an address by later."""
 
@@ -175,6 +199,10 @@ class ClaimDetail:
     """Its addresses are kept for this identity a while when the claim is gone."""
     mac: str = ""
     """Of the interface, in lower case with colons: of one live claim in a network."""
+    resource: ResourceRef | None = None
+    """What the addresses are for."""
+    auto_renew: bool = False
+    """The lease is renewed for as long as `resource` exists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +264,16 @@ class Release:
     """The object is gone for good: the store refuses to serve this UID again."""
     retain: bool | None = None
     """What its last spec says (`ClaimDetail.retain`); None: as it was when the claim was last answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renewable:
+    """A lease that is to be renewed while `resource` exists in the claim's namespace."""
+
+    claim: Identity
+    lease_generation: int
+    resource: ResourceRef
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,9 @@ def login() -> kopf.ConnectionInfo:
     return info
 
 
+_METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
 class ApiServer:
     """An API server behind at most `connections` connections; logs in again after a 401."""
 
@@ -129,11 +132,28 @@ class ApiServer:
         async for item in self._pages("/api/v1/namespaces"):
             yield item
 
-    async def _pages(self, path: str) -> AsyncIterator[Json]:
+    async def names(self, api_version: str, kind: str) -> frozenset[tuple[str, str]]:
+        """Namespace and name of every object of any kind of the cluster; of the objects only their metadata is read.
+
+        Raises:
+            ClusterUnavailableError: the list is not complete, or there is no such kind.
+        """
+        root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+        reply = await self._send("GET", root)
+        if not reply.done:
+            raise ClusterUnavailableError(f"looking for kinds at {root}: HTTP {reply.code}")
+        resources = json.loads(reply.body)["resources"]
+        plural = next((one["name"] for one in resources if one["kind"] == kind and "/" not in one["name"]), None)
+        if plural is None:
+            raise ClusterUnavailableError(f"there is no kind {kind} in {api_version}")
+        found = self._pages(f"{root}/{plural}", {"Accept": _METADATA_ONLY})
+        return frozenset([(one["metadata"].get("namespace", ""), one["metadata"]["name"]) async for one in found])
+
+    async def _pages(self, path: str, headers: dict[str, str] | None = None) -> AsyncIterator[Json]:
         token = ""
         while True:
             query = f"?limit={_PAGE}" + (f"&continue={token}" if token else "")
-            reply = await self._send("GET", path + query)
+            reply = await self._send("GET", path + query, headers=headers)
             if not reply.done:
                 raise ClusterUnavailableError(f"listing {path}: HTTP {reply.code}")
             page = json.loads(reply.body)

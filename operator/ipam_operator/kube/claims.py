@@ -16,6 +16,7 @@ from ipam_operator.api import v1alpha1
 from ipam_operator.domain.answers import Due, Served
 from ipam_operator.domain.model import ClaimRequest, ObjectRef, Promise, Release, Term
 from ipam_operator.domain.outcome import HEALS_BY_ITSELF, ClaimOutcome, Granted, Reason, Refused, Vanished
+from ipam_operator.domain.renewals import not_looked_at
 from ipam_operator.errors import StoreFaultError, StoreUnavailableError
 from ipam_operator.kube import places, status
 from ipam_operator.kube.alarms import Alarms
@@ -61,9 +62,10 @@ class ClaimReconciler:
         *,
         batch_limit: int,
         standing: Standing,
+        renew_kinds: frozenset[str] = frozenset(),
     ) -> None:
         self._claims, self._inbox, self._writer, self._events = claims, inbox, writer, events
-        self._standing = standing
+        self._standing, self._renew_kinds = standing, renew_kinds
         self._batch_limit = batch_limit
         self._pools: Lanes[ObjectRef, _Asked] = Lanes(self._answer, batch_limit)
         self._releases: Lanes[str, Item] = Lanes(self._release, batch_limit)
@@ -146,6 +148,8 @@ class ClaimReconciler:
 
     def _ask(self, item: Item) -> None:
         request = v1alpha1.claim_request(item.identity, item.spec, actor=_actor(item))
+        if not isinstance(request, Refused):
+            request = not_looked_at(request, self._renew_kinds) or request
         if isinstance(request, Refused):
             self._write(item, request)
         else:

@@ -28,6 +28,7 @@ from ipam_operator.kube.inbox import Inbox, Item
 from ipam_operator.kube.leadership import Leadership
 from ipam_operator.kube.neighbours import connect
 from ipam_operator.kube.parents import ParentReconciler
+from ipam_operator.kube.renewals import RenewalTimer
 from ipam_operator.kube.resources import Kind
 from ipam_operator.kube.resync import ResyncLoop
 from ipam_operator.kube.standing import Standing
@@ -51,6 +52,7 @@ class Operator:
             self._events,
             batch_limit=settings.batch_limit,
             standing=Standing(settings.queue_position_seconds),
+            renew_kinds=settings.kinds_to_renew_for,
         )
         self._networks = ParentReconciler(
             Inbox(Kind.NETWORK), self._writer, self._events, apply=_apply_network(app), retire=app.networks.retire
@@ -74,6 +76,14 @@ class Operator:
         )
         self._expiry = ExpiryTimer(app.claims, self._claims, self.resync.at_once)
         self.resync.on_compared = self._expiry.compared
+        self._renewals = RenewalTimer(
+            api,
+            app.claims,
+            self._claims,
+            self._events,
+            kinds=settings.kinds_to_renew_for,
+            seconds=settings.renew_seconds,
+        )
         connect(self._networks, self._pools, self._claims, self._counters)
         self._see: dict[Kind, Callable[[Item], None]] = {
             Kind.NETWORK: self._networks.see,
@@ -86,6 +96,7 @@ class Operator:
         loops = (self._writer, self._events, self._claims, self._networks, self._pools)
         return [
             *(loop.run() for loop in loops), self._counters.run(), self._expiry.run(), self._audits.run(),
+            self._renewals.run(),
             self.resync.run(), self._tenants.run(),
         ]  # fmt: skip
 

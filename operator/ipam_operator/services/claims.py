@@ -8,7 +8,7 @@ from uuid import UUID
 
 from ipam_operator.domain import answers
 from ipam_operator.domain.answers import Answer, Due, Served
-from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Promise, Release, Retained
+from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Promise, Release, Renewable, Retained
 from ipam_operator.domain.outcome import ClaimOutcome
 from ipam_operator.errors import StoreFaultError
 from ipam_operator.net.cidr import AddressOrPrefix
@@ -27,6 +27,12 @@ PLACES_LIMIT = 100
 
 EXPIRY_LIMIT = 100
 """Leases ended by one statement, so that claims of their pools wait for milliseconds at most."""
+
+RENEWABLE_LIMIT = 10_000
+"""Leases looked at in one round of renewals, those first that end first."""
+
+RENEW_LIMIT = 100
+"""Leases renewed by one statement, for the same reason."""
 
 RETAINED_LIMIT = 10_000
 """Kept addresses in one list: more than people read."""
@@ -112,6 +118,22 @@ class Claims:
         """
         said = await self._leases.expire(EXPIRY_LIMIT, "ipam-operator:expiry", run)
         return None if said is None else _served(said, ObjectRef("", ""), {})
+
+    async def renewable(self) -> list[Renewable]:
+        """The first `RENEWABLE_LIMIT` leases to be renewed for an object of which less than half is left.
+
+        Raises:
+            StoreUnavailableError: ask again later, it is safe.
+        """
+        return await self._leases.renewable(RENEWABLE_LIMIT)
+
+    async def renew(self, leases: Sequence[Renewable]) -> Served:
+        """Begin at most `RENEW_LIMIT` leases anew: what their claims are told. Who holds no more is left out.
+
+        Raises:
+            StoreUnavailableError: ask again later, it is safe.
+        """
+        return _served(await self._leases.renew(leases), ObjectRef("", ""), {})
 
     async def keep(self, promises: Sequence[Promise]) -> None:
         """Let no lease end before its claim shows; what the database refuses is logged.

@@ -10,7 +10,17 @@ from typing import Any
 from uuid import UUID
 
 from ipam_operator.domain.answers import Answer, AnswerKind, Due
-from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Promise, Release, Retained, Term
+from ipam_operator.domain.model import (
+    ClaimRequest,
+    Identity,
+    ObjectRef,
+    Promise,
+    Release,
+    Renewable,
+    ResourceRef,
+    Retained,
+    Term,
+)
 from ipam_operator.domain.outcome import Block
 from ipam_operator.net.cidr import AddressOrPrefix
 from ipam_operator.store.database import Database, Row
@@ -110,6 +120,23 @@ class Leases:
         rows = await self._database.rows("expire", limit, actor, run)
         return None if rows and rows[0]["outcome"] == "Uncompared" else _read(rows)
 
+    async def renewable(self, limit: int) -> list[Renewable]:
+        """At most `limit` leases that are to be renewed for an object, and of which less than half is left."""
+        return [
+            Renewable(
+                Identity(row["claim_uid"], ObjectRef(row["namespace"], row["name"]), 0),
+                row["generation"],
+                ResourceRef.read(row["resource"]),
+                row["expires_at"],
+            )
+            for row in await self._database.rows("renewable", limit)
+        ]
+
+    async def renew(self, leases: Sequence[Renewable]) -> Answers:
+        """Begin these leases anew, as far as they have not ended and are to be renewed still."""
+        uids = [lease.claim.uid for lease in leases]
+        return _read(await self._database.rows("renew", uids, [lease.lease_generation for lease in leases]))
+
     async def keep(self, promises: Sequence[Promise]) -> None:
         """Let no term of these claims, which have distinct UIDs, end before they show."""
         terms = [promise.term or Term() for promise in promises]
@@ -144,6 +171,7 @@ def _asked(claims: Sequence[ClaimRequest]) -> tuple[Any, ...]:
     leases, renewals, reserves = _terms(claims)
     details = [claim.detail for claim in claims]
     some = any(detail is not None for detail in details)
+    used = any(detail is not None and detail.resource is not None for detail in details)
     wishes = [claim.wanted for claim in claims]
     return (
         *_identities(claim.identity for claim in claims),
@@ -163,6 +191,8 @@ def _asked(claims: Sequence[ClaimRequest]) -> tuple[Any, ...]:
         [claim.reservation or None for claim in claims] if any(claim.reservation for claim in claims) else None,
         [claim.length for claim in claims] if any(claim.length is not None for claim in claims) else None,
         [claim.edited for claim in claims] if any(claim.edited for claim in claims) else None,
+        [str(detail.resource) if detail and detail.resource else None for detail in details] if used else None,
+        [detail and detail.auto_renew for detail in details] if used else None,
     )
 
 

@@ -41,12 +41,17 @@ create table claim_detail (
     priority integer not null default 0,
     mac macaddr,
     retain boolean not null default false,
-    constraint claim_detail_pkey PRIMARY KEY (claim_uid)
+    resource text not null default ''::text,
+    auto_renew boolean not null default false,
+    constraint claim_detail_pkey PRIMARY KEY (claim_uid),
+    constraint claim_detail_check CHECK (((NOT auto_renew) OR (resource <> ''::text)))
 );
 comment on table claim_detail is 'What people search by; beside the ledger, so that it can be redacted without touching history.';
+CREATE INDEX claim_detail_auto_renew ON ipam.claim_detail USING btree (claim_uid) WHERE auto_renew;
 CREATE INDEX claim_detail_mac ON ipam.claim_detail USING btree (mac) WHERE (mac IS NOT NULL);
 CREATE INDEX claim_detail_retain ON ipam.claim_detail USING btree (claim_uid) WHERE retain;
 CREATE INDEX claim_detail_sticky_key ON ipam.claim_detail USING btree (namespace, sticky_key) WHERE (sticky_key <> ''::text);
+comment on column claim_detail.resource is 'What the addresses are for, of the claim''s namespace: apiVersion/kind/name, such as apps/v1/Deployment/web.';
 
 create table cluster (
     only_one boolean not null default true,
@@ -428,10 +433,10 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns integer language plpgsql body de4c2e0ac392b3bb38f13efe3c593b99
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 7c42c43b7ccfbed951203a6ddb4ea8c7
--- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 2c08b666a46bd0e19b4b4b277153508e
--- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, its_length integer, its_dual boolean, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body ebe4094219d06b5a9d863620cb17618c
+-- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[], resources text[] DEFAULT NULL::text[], renews boolean[] DEFAULT NULL::boolean[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 832ff26483707f5dad23c40a11b0ef05
+-- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, its_length integer, its_dual boolean, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[], resources text[] DEFAULT NULL::text[], renews boolean[] DEFAULT NULL::boolean[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body fc0abf8f8b7d5d87598753fc94a2e201
 -- function answered(uids uuid[]) 
 --     returns SETOF answer language plpgsql stable set plan_cache_mode=force_generic_plan body 647272ca4a30de3792f68c679e92f376
 -- function any_macs() 
@@ -624,10 +629,14 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 7f3b9691f95f56688ab291a118532598
 -- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text, retention interval DEFAULT NULL::interval) 
 --     returns jsonb language plpgsql body e5d72d78887fe4495b2ef42a050ea126
--- function remember_details(uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[], macs macaddr[], retains boolean[]) 
---     returns uuid[] language plpgsql body 3b3277fae07b1fbbd4e92d5881573799
+-- function remember_details(uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[], macs macaddr[], retains boolean[], resources text[], renews boolean[]) 
+--     returns uuid[] language plpgsql body 4eff1c627e7ea7050de05ff068a1550d
 -- function remember_refusal(its_kind text, its_namespace text, its_name text, its_uid uuid, its_reason text, its_message text) 
 --     returns void language sql body 1bdc9d27f2a025a3ec33ef8898ef7074
+-- function renew(uids uuid[], lease_generations bigint[]) 
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 4536b43ed9ae625a27c283db9866cf52
+-- function renewable(lim integer) 
+--     returns TABLE(claim_uid uuid, generation bigint, namespace text, name text, resource text, expires_at timestamp with time zone) language sql stable body 3c20c8d6d7278570b3ce38c4ffe66d82
 -- function reservation(pools integer[], its_namespace text, its_name text) 
 --     returns TABLE(claim_uid uuid, pool_id integer, addrs inet[], here boolean) language sql stable body c073bbb6934dd630b97462f3e2ffc3ba
 -- function resign(me text) 

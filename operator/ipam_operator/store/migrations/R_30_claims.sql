@@ -698,25 +698,28 @@ $$;
 -- Says whose are other ones than before, or new.
 create or replace function ipam.remember_details(
     uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[],
-    priorities int[], macs macaddr[], retains boolean[]
+    priorities int[], macs macaddr[], retains boolean[], resources text[], renews boolean[]
 ) returns uuid[] language plpgsql as $$
 declare
     changed uuid[];
 begin
     with put as (
         insert into ipam.claim_detail as c (
-            claim_uid, namespace, hostname, assigned_to, description, sticky_key, priority, mac, retain)
+            claim_uid, namespace, hostname, assigned_to, description, sticky_key, priority, mac, retain, resource, auto_renew)
         select u.uid, u.namespace, u.hostname, u.assigned, u.description, coalesce(u.sticky_key, ''),
-            coalesce(u.priority, 0), u.mac, coalesce(u.retain, false)
+            coalesce(u.priority, 0), u.mac, coalesce(u.retain, false), coalesce(resources[u.k], ''),
+            coalesce(renews[u.k], false)
         from unnest(uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs, retains)
-            u(uid, namespace, hostname, assigned, description, sticky_key, priority, mac, retain)
+            with ordinality u(uid, namespace, hostname, assigned, description, sticky_key, priority, mac, retain, k)
         where u.hostname is not null
         on conflict (claim_uid) do update set
             hostname = excluded.hostname, assigned_to = excluded.assigned_to, description = excluded.description,
-            sticky_key = excluded.sticky_key, priority = excluded.priority, mac = excluded.mac, retain = excluded.retain
-        where (c.hostname, c.assigned_to, c.description, c.sticky_key, c.priority, c.mac, c.retain) is distinct from (
-            excluded.hostname, excluded.assigned_to, excluded.description, excluded.sticky_key, excluded.priority,
-            excluded.mac, excluded.retain)
+            sticky_key = excluded.sticky_key, priority = excluded.priority, mac = excluded.mac, retain = excluded.retain,
+            resource = excluded.resource, auto_renew = excluded.auto_renew
+        where (c.hostname, c.assigned_to, c.description, c.sticky_key, c.priority, c.mac, c.retain, c.resource, c.auto_renew)
+            is distinct from (
+                excluded.hostname, excluded.assigned_to, excluded.description, excluded.sticky_key, excluded.priority,
+                excluded.mac, excluded.retain, excluded.resource, excluded.auto_renew)
         returning claim_uid)
     select array_agg(claim_uid) into changed from put;
     return coalesce(changed, '{}');
@@ -857,7 +860,8 @@ create or replace function ipam.allocate(
     counts int[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[],
     sticky_keys text[] default null, leases interval[] default null, renewals timestamptz[] default null,
     priorities int[] default null, macs macaddr[] default null, retains boolean[] default null, reserves boolean[] default null,
-    reservations text[] default null, lengths int[] default null, edits boolean[] default null
+    reservations text[] default null, lengths int[] default null, edits boolean[] default null,
+    resources text[] default null, renews boolean[] default null
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     p ipam.pool;
@@ -884,7 +888,8 @@ begin
     select * into p from ipam.pool q where q.namespace = pool_namespace and q.name = pool_name for no key update;
     if hostnames is not null then
         changed := ipam.remember_details(
-            uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs, retains);
+            uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs, retains, resources,
+            renews);
         return query select * from ipam.shared_keys(uids, namespaces, names, sticky_keys);
     end if;
     -- The common case: one new claim for one address, nobody in front, nothing to sweep.

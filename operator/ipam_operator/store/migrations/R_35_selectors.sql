@@ -248,7 +248,7 @@ create or replace function ipam.allocate_selected(
     names text[], counts int[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[],
     renewals timestamptz[], priorities int[], macs macaddr[], retains boolean[] default null,
     reserves boolean[] default null, reservations text[] default null, lengths int[] default null,
-    edits boolean[] default null
+    edits boolean[] default null, resources text[] default null, renews boolean[] default null
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     s ipam.selector;
@@ -266,7 +266,8 @@ begin
             -- Not queued either: the resync asks again.
             if hostnames is not null then
                 changed := ipam.remember_details(
-                    uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs, retains);
+                    uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs, retains, resources,
+            renews);
             end if;
             return query select * from ipam.heed_edits(
                 its_namespace, its_name, uids, spec_generations, actors, changed, leases, renewals, reserves);
@@ -291,7 +292,8 @@ begin
     order by q.id for no key update;
     if hostnames is not null then
         changed := ipam.remember_details(
-            uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs, retains);
+            uids, namespaces, hostnames, assigned, descriptions, sticky_keys, priorities, macs, retains, resources,
+            renews);
         return query select * from ipam.shared_keys(uids, namespaces, names, sticky_keys);
     end if;
     meant := array(select q.id from ipam.pool q where q.namespace = its_namespace and its_name = any(q.selectors));

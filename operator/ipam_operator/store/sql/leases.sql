@@ -2,7 +2,8 @@
 select * from ipam.allocate(
     $1::text, $2::text, $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::int[], $8::inet[], $9::text[],
     $10::text[], $11::text[], $12::text[], $13::text[], $14::interval[], $15::timestamptz[],
-    $16::int[], $17::text[]::macaddr[], $18::boolean[], $19::boolean[], $20::text[], $21::int[], $22::boolean[]);
+    $16::int[], $17::text[]::macaddr[], $18::boolean[], $19::boolean[], $20::text[], $21::int[], $22::boolean[],
+    $23::text[], $24::boolean[]);
 
 -- name: serve
 select * from ipam.serve($1::text, $2::text, $3::int, $4::boolean);
@@ -36,4 +37,10 @@ select * from ipam.allocate_selected(
     $1::text, $2::text, $3::text, $4::text::jsonb, $5::text, $6::text, $7::int, $8::int, $9::boolean, $10::uuid[],
     $11::bigint[], $12::text[], $13::text[], $14::int[], $15::inet[], $16::text[], $17::text[], $18::text[], $19::text[],
     $20::text[], $21::interval[], $22::timestamptz[], $23::int[], $24::text[]::macaddr[], $25::boolean[], $26::boolean[],
-    $27::text[], $28::int[], $29::boolean[]);
+    $27::text[], $28::int[], $29::boolean[], $30::text[], $31::boolean[]);
+
+-- name: renewable
+select * from ipam.renewable($1::int);
+
+-- name: renew
+select * from ipam.renew($1::uuid[], $2::bigint[]);
