@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from ipam_operator.config import Settings
+from ipam_operator.domain import rates
 from ipam_operator.domain.findings import Brake
+from ipam_operator.errors import SettingsError
 from ipam_operator.services.audit import ConflictAudit
 from ipam_operator.services.claims import Claims
 from ipam_operator.services.networks import Networks, Pools
@@ -17,6 +19,7 @@ from ipam_operator.store.database import Database
 from ipam_operator.store.leases import Leases
 from ipam_operator.store.ownership import Ownership
 from ipam_operator.store.parents import Parents
+from ipam_operator.store.rates import Rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,21 @@ class App:
     audit: ConflictAudit
     resync: Resync
     ownership: Ownership
+    rates: Rates | None
+    """None: nothing is limited."""
 
 
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[App]:
-    """The app with its connections, which are opened at first use and closed at the end."""
+    """The app with its connections, which are opened at first use and closed at the end.
+
+    Raises:
+        SettingsError: the rate limits cannot be read.
+    """
+    try:
+        limits = rates.parse(settings.rate_limit_defaults)
+    except ValueError as error:
+        raise SettingsError(f"IPAM_RATE_LIMIT_DEFAULTS: {error}") from error
     async with AsyncExitStack() as stack:
 
         async def database(connections: int) -> Database:
@@ -57,13 +70,16 @@ async def opened(settings: Settings) -> AsyncIterator[App]:
         parents = Parents(hot)
         brake = Brake(settings.release_brake_count, settings.release_brake_percent)
         retention = timedelta(days=settings.retention_days)
+        leases = Leases(hot, retention=retention)
+        limited = Rates(hot, leases, limits) if settings.rate_limits else None
         yield App(
-            claims=Claims(Leases(hot, retention=retention)),
-            networks=Networks(parents),
+            claims=Claims(leases, limited),
+            networks=Networks(parents, limited),
             pools=Pools(parents),
             parents=parents,
             counters=Counters(timers),
             audit=ConflictAudit(audit),
             resync=Resync(audit, ownership, brake, remember=timedelta(days=settings.memory_days), retain=retention),
             ownership=ownership,
+            rates=limited,
         )

@@ -66,6 +66,14 @@ class Settings(BaseModel):
     renew_seconds: float = Field(
         default=60.0, gt=0, description="How often those kinds are listed, while leases are due; two misses count."
     )
+    rate_limits: bool = Field(
+        default=False,
+        description="Hold up namespaces that ask for more than their limits (docs/guides/rate-limits.md).",
+    )
+    rate_limit_defaults: str = Field(
+        default="allocate=100/10,network=10/2,bulk=5/1,reserve=200/20,release=50/5",
+        description="Per hour / at once, of each namespace that says nothing else; what is not named is not limited.",
+    )
     leader_seconds: float = Field(
         default=10.0,
         gt=0.5,

@@ -33,6 +33,12 @@ batch_size = Histogram(
     "ipam_allocation_batch_size", "Claims in one allocate statement.", buckets=_SIZES, registry=REGISTRY
 )
 allocations = Counter("ipam_allocations", "Answers to claims.", ["result"], registry=REGISTRY)
+rate_limited = Counter(
+    "ipam_rate_limited",
+    "Claims and networks that had to wait for a token of their namespace; of `release`: ends above the limit.",
+    ["namespace", "operation"],
+    registry=REGISTRY,
+)
 releases = Counter("ipam_releases", "Leases released.", ["cause"], registry=REGISTRY)
 renewals = Counter("ipam_renewals", "Leases renewed for an object that exists.", registry=REGISTRY)
 api_writes = Counter("ipam_api_writes", "Requests that change an object.", ["kind", "write", "code"], registry=REGISTRY)

@@ -39,6 +39,7 @@ VERDICTS = {
     Reason.POOL_PAUSED: "InProgress",
     Reason.POOL_NOT_FOUND: "InProgress",
     Reason.QUOTA_EXCEEDED: "InProgress",
+    Reason.RATE_LIMITED: "InProgress",
     Reason.NETWORK_NOT_FOUND: "InProgress",
     Reason.STORE_UNAVAILABLE: "InProgress",
     Reason.ADDRESS_CONFLICT: "Failed",

@@ -52,7 +52,8 @@ async def stranger(postgres: Postgres, empty_database_url: str) -> AsyncIterator
 def test_numbered_before_repeatable() -> None:
     """Migrations apply in the order of their names, and those that create tables have the lower ones."""
     assert list(files()) == [*NUMBERED, *REPEATABLE]
-    assert [name[:4] for name in NUMBERED] == [f"{k:04}" for k in range(1, len(NUMBERED) + 1)]
+    numbers = [name[:4] for name in NUMBERED]
+    assert numbers == sorted(set(numbers))  # two branches may leave a gap, and never share a number
 
 
 async def test_second_run_applies_nothing(empty_database_url: str) -> None:

@@ -184,6 +184,24 @@ async def test_namespaces_are_one_statement(store: Store, meter: Meter) -> None:
     assert await meter.said(lambda: put({**labels, "ns-0": None}, whole=True)) == (1, 1)
 
 
+async def test_limits_cost_three_statements_where_they_are_on(wire: Wire, meter: Meter) -> None:
+    """For a batch of any size; two where nobody is new. Where they are off, nothing: that is every other test here."""
+    async with Store(wire.url, connections=1, limits="allocate=100/10,release=1/1") as limited:
+        of = await limited.pool("10.0.0.0/24")
+        asked = claims(of, 100)
+        frame = {"BEGIN": 1, "idle_limit": 1, "COMMIT": 1}
+        once = {**frame, "rate_admit": 1, "allocate": 1}
+        assert await meter.statements(lambda: limited.allocate(of, asked)) == {**once, "rate_settle": 1}
+        assert await meter.statements(lambda: limited.allocate(of, asked[:10])) == once
+        assert await meter.statements(lambda: limited.allocate(of, asked[10:])) == {
+            **frame, "rate_admit": 1, "rate_settle": 1,
+        }  # fmt: skip
+        ended = {**frame, "rate_meter": 1, "release": 1, "rate_leave": 1}
+        assert await meter.statements(lambda: limited.release(*asked)) == ended
+        assert await meter.statements(limited.rates.turns) == {"rate_turns": 1}
+        assert await meter.statements(lambda: limited.rates.put({"team": "bulk=1/1"}, whole=True)) == {"put_rates": 1}
+
+
 async def test_release_is_one_statement(store: Store, meter: Meter) -> None:
     """A hundred claims of two pools end in one statement and one round trip."""
     one, two = await store.pool("10.0.0.0/24"), await store.pool("10.0.1.0/24")

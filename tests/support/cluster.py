@@ -84,16 +84,24 @@ class Api:
             await self._session.close()
 
     async def request(
-        self, method: str, path: str, *, body: Any = None, content: str = "application/json", **query: str
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        content: str = "application/json",
+        as_user: str = "",
+        **query: str,
     ) -> Json:
-        """One request; its answer as JSON.
+        """One request, as another user where that is said; its answer as JSON.
 
         Raises:
             ApiError: the server refused.
         """
         data = None if body is None else json.dumps(body)
+        headers = {"Content-Type": content} | ({"Impersonate-User": as_user} if as_user else {})
         async with self._open().request(
-            method, f"{self.server}/{path}", data=data, params=query, headers={"Content-Type": content}
+            method, f"{self.server}/{path}", data=data, params=query, headers=headers
         ) as response:
             answer: Json = await response.json(content_type=None)
             if response.status >= 400:

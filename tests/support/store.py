@@ -30,6 +30,7 @@ from ipam_operator.domain.model import (
     Term,
 )
 from ipam_operator.domain.outcome import Accepted, Granted, Held, Refused, Removed
+from ipam_operator.domain.rates import parse
 from ipam_operator.net import ranges as sets
 from ipam_operator.net.cidr import Address, parse_address_or_prefix
 from ipam_operator.net.ranges import Range, parse_range
@@ -41,6 +42,7 @@ from ipam_operator.store.database import Database
 from ipam_operator.store.leases import Leases
 from ipam_operator.store.ownership import Ownership
 from ipam_operator.store.parents import Parents
+from ipam_operator.store.rates import Rates
 from tests.support.postgres import PooledUrl
 
 NAMESPACE = "team"
@@ -170,13 +172,16 @@ def only(served: Served) -> Refused:
 class Store:
     """The services on one `Database`; `sql` goes around them."""
 
-    def __init__(self, url: str, *, connections: int = 4) -> None:
+    def __init__(self, url: str, *, connections: int = 4, limits: str | None = None) -> None:
         self.url = url
         pooled = url.pooled if isinstance(url, PooledUrl) else None
         self.database = Database(pooled or url, connections=connections, statement_cache=pooled is None)
         parents = Parents(self.database)
-        self.claims = Claims(Leases(self.database))
-        self.networks, self.pools = Networks(parents), Pools(parents)
+        leases = Leases(self.database)
+        self.rates = Rates(self.database, leases, parse(limits or ""))
+        limited = None if limits is None else self.rates
+        self.claims = Claims(leases, limited)
+        self.networks, self.pools = Networks(parents, limited), Pools(parents)
         self.audit, self.counters = Audit(self.database), Counters(self.database)
         self.ownership, self.parents = Ownership(self.database), parents
         self._stack = AsyncExitStack()

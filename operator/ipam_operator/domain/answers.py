@@ -12,6 +12,14 @@ from ipam_operator.domain.outcome import Block, ClaimOutcome, Granted, Reason, R
 from ipam_operator.net.cidr import AddressOrPrefix, parse_address
 from ipam_operator.net.ranges import Range, largest_block
 
+RATE_LIMITS: Final = "ipam.dotmac.io/rate-limits"
+"""Annotation of a Namespace that says what its limits are instead of those in the settings."""
+_RATED: Final = {
+    "allocate": "claims",
+    "bulk": "claims for several addresses",
+    "reserve": "reservations",
+    "network": "networks",
+}
 _POOLS_SHOWN: Final = 8
 _HALF: Final = (
     "the store has lost the claim's addresses of one family and cannot restore them; nothing is changed silently:"
@@ -39,6 +47,7 @@ class AnswerKind(StrEnum):
     UNMATCHED = "Unmatched"
     UNRESERVED = "Unreserved"
     MISFIT = "Misfit"
+    RATE_LIMITED = "RateLimited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,8 @@ def outcome(answer: Answer, claim: Identity, pool: ObjectRef, *, count: int = 1,
         case AnswerKind.VANISHED:
             return Vanished(claim)
         case _:
+            if answer.kind is AnswerKind.RATE_LIMITED:
+                return rate_limited(claim, answer.facts)
             foreign = pool.namespace != claim.ref.namespace
             if answer.kind is AnswerKind.FORBIDDEN or (foreign and answer.kind is AnswerKind.NOT_FOUND):
                 return Refused(claim, Reason.TENANT_ISOLATION, _isolated(claim, pool))
@@ -114,6 +125,22 @@ def outcome(answer: Answer, claim: Identity, pool: ObjectRef, *, count: int = 1,
 def _pool(answer: Answer, asked: ObjectRef) -> ObjectRef:
     facts = answer.facts
     return ObjectRef(str(facts.get("poolNamespace", asked.namespace)), str(facts.get("pool", asked.name)))
+
+
+def rate_limited(subject: Identity, facts: Mapping[str, Any]) -> Refused:
+    """The namespace has asked for more than it may; `facts` are those of `ipam.rate_admit`."""
+    retry: datetime = facts["retry_at"].astimezone(UTC)
+    ahead = f"; {facts['place'] - 1} go before this one" if facts["place"] > 1 else ""
+    fault = (
+        f"; the annotation {RATE_LIMITS} of the namespace cannot be read: {facts['fault']}" if facts["fault"] else ""
+    )
+    return Refused(
+        subject,
+        Reason.RATE_LIMITED,
+        f"namespace {subject.ref.namespace} may create {facts['per_hour']:.0f} {_RATED[facts['operation']]} an hour,"
+        f" {facts['burst']:.0f} at once, and has done so{ahead}; this one is served by itself at about"
+        f" {retry:%Y-%m-%dT%H:%M:%SZ}{fault}",
+    )
 
 
 def _refusal(answer: Answer, pool: ObjectRef, count: int) -> tuple[Reason, str]:

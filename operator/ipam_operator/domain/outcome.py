@@ -21,6 +21,7 @@ class Reason(StrEnum):
     POOL_AMBIGUOUS = "PoolAmbiguous"
     TENANT_ISOLATION = "TenantIsolation"
     QUOTA_EXCEEDED = "QuotaExceeded"
+    RATE_LIMITED = "RateLimited"
     NETWORK_NOT_FOUND = "NetworkNotFound"
     STORE_UNAVAILABLE = "StoreUnavailable"
     ADDRESS_CONFLICT = "AddressConflict"
@@ -44,6 +45,7 @@ HEALS_BY_ITSELF = frozenset(
         Reason.POOL_PAUSED,
         Reason.POOL_NOT_FOUND,
         Reason.QUOTA_EXCEEDED,
+        Reason.RATE_LIMITED,
         Reason.NETWORK_NOT_FOUND,
         Reason.STORE_UNAVAILABLE,
         Reason.IN_USE,

@@ -114,6 +114,20 @@ class ApiServer:
         telemetry.api_writes.labels("events", "create", str(reply.code)).inc()
         return reply
 
+    async def get(self, kind: Kind, ref: ObjectRef) -> Json | None:
+        """The object of this name as it stands; None: there is none.
+
+        Raises:
+            ClusterUnavailableError: not reachable, or it does not say.
+        """
+        reply = await self._send("GET", f"{self._path(kind, ref.namespace)}/{ref.name}")
+        if reply.code == HTTPStatus.NOT_FOUND:
+            return None
+        if not reply.done:
+            raise ClusterUnavailableError(f"reading {kind.value} {ref}: HTTP {reply.code}")
+        body: Json = json.loads(reply.body)
+        return body
+
     async def objects(self, kind: Kind) -> AsyncIterator[Json]:
         """Every object of a kind of ours in the cluster, in pages of one consistent snapshot.
 

@@ -34,7 +34,7 @@ from ipam_operator.services.claims import SERVE_LIMIT, Claims
 _RELEASES: Final = "releases"
 _SETTLE_SECONDS: Final = 0.1
 _TOLD_SECONDS: Final = 5.0
-_ANNOUNCED: Final = {Reason.POOL_EXHAUSTED, Reason.QUOTA_EXCEEDED}
+_ANNOUNCED: Final = {Reason.POOL_EXHAUSTED, Reason.QUOTA_EXCEEDED, Reason.RATE_LIMITED}
 """Reasons that heal by themselves, and that somebody may want to do something about all the same."""
 _STORE_DELAYS: Final = CappedBackoff(0.1, 5.0)
 _log = logging.getLogger(__name__)
@@ -74,6 +74,8 @@ class ClaimReconciler:
         self._tell: set[ObjectRef] = set()
         self.on_release: Callable[[ObjectRef], None] = lambda _pool: None
         """Called with the pool of each released claim: a deletion may have waited for it."""
+        self.on_limited: Callable[[], None] = lambda: None
+        """Called when a claim has to wait for a token of its namespace."""
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -333,6 +335,8 @@ class ClaimReconciler:
     def _count(self, outcome: ClaimOutcome) -> None:
         if isinstance(outcome, Granted):
             self._standing.granted(outcome)
+        if isinstance(outcome, Refused) and outcome.reason is Reason.RATE_LIMITED:
+            self.on_limited()
         result = outcome.reason.value if isinstance(outcome, Refused) else type(outcome).__name__
         telemetry.allocations.labels(result).inc()
 

@@ -14,7 +14,7 @@ from ipam_operator import __version__, telemetry
 from ipam_operator.api import v1alpha1
 from ipam_operator.app import App, opened
 from ipam_operator.config import Settings
-from ipam_operator.domain.outcome import Accepted, Refused
+from ipam_operator.domain.outcome import Accepted, Reason, Refused
 from ipam_operator.errors import ClusterUnavailableError, ForeignStoreError, StoreUnavailableError
 from ipam_operator.kube import handlers, health
 from ipam_operator.kube.apiserver import ApiServer
@@ -28,6 +28,7 @@ from ipam_operator.kube.inbox import Inbox, Item
 from ipam_operator.kube.leadership import Leadership
 from ipam_operator.kube.neighbours import connect
 from ipam_operator.kube.parents import ParentReconciler
+from ipam_operator.kube.rates import RateTimer
 from ipam_operator.kube.renewals import RenewalTimer
 from ipam_operator.kube.resources import Kind
 from ipam_operator.kube.resync import ResyncLoop
@@ -55,14 +56,21 @@ class Operator:
             renew_kinds=settings.kinds_to_renew_for,
         )
         self._networks = ParentReconciler(
-            Inbox(Kind.NETWORK), self._writer, self._events, apply=_apply_network(app), retire=app.networks.retire
+            Inbox(Kind.NETWORK),
+            self._writer,
+            self._events,
+            apply=_apply_network(app, self._limited),
+            retire=app.networks.retire,
         )
         self._pools = ParentReconciler(
             Inbox(Kind.POOL), self._writer, self._events, apply=_apply_pool(app), retire=app.pools.retire
         )
         self._counters = CounterTimer(app.counters, self._pools, self._networks, self._claims)
         self._audits = AuditTimer(api, app.audit, self._events, self._networks, self._pools)
-        self._tenants = Tenants(api, app.parents, self._claims.serve)
+        self._rates = None if app.rates is None else RateTimer(app.rates, api, self._call)
+        self._claims.on_limited = self._limited
+        put_limits = None if self._rates is None else self._rates.put
+        self._tenants = Tenants(api, app.parents, self._claims.serve, put_limits)
         parents = {Kind.NETWORK: self._networks, Kind.POOL: self._pools}
         self.resync = ResyncLoop(
             api,
@@ -96,8 +104,8 @@ class Operator:
         loops = (self._writer, self._events, self._claims, self._networks, self._pools)
         return [
             *(loop.run() for loop in loops), self._counters.run(), self._expiry.run(), self._audits.run(),
-            self._renewals.run(),
-            self.resync.run(), self._tenants.run(),
+            self._renewals.run(), self.resync.run(), self._tenants.run(),
+            *(() if self._rates is None else (self._rates.run(),)),
         ]  # fmt: skip
 
     def registry(self) -> kopf.OperatorRegistry:
@@ -109,19 +117,32 @@ class Operator:
     def _saw(self, kind: Kind, event: str | None, body: dict[str, Any]) -> None:
         self._see[kind](Item.of(kind, body, gone=event == "DELETED"))
 
+    def _limited(self) -> None:
+        if self._rates is not None:
+            self._rates.wake()
+
+    def _call(self, kind: Kind, item: Item) -> None:
+        if kind is Kind.NETWORK:
+            self._networks.see(item, force=True)
+        else:
+            self._claims.see(item, force=True)
+
     def _mark(self, kind: Kind, uid: UUID) -> None:
         timer = self._audits if kind is Kind.NETWORK else self._expiry
         timer.due.mark(uid)
         self._counters.due.mark(uid)
 
 
-def _apply_network(app: App) -> Callable[[Item], Awaitable[Accepted | Refused]]:
+def _apply_network(app: App, limited: Callable[[], None]) -> Callable[[Item], Awaitable[Accepted | Refused]]:
     async def apply(item: Item) -> Accepted | Refused:
         request = v1alpha1.network_request(item.identity, item.spec)
         if isinstance(request, Refused):
             await app.networks.refuse(request)
             return request
-        return await app.networks.apply(request)
+        outcome = await app.networks.apply(request)
+        if isinstance(outcome, Refused) and outcome.reason is Reason.RATE_LIMITED:
+            limited()
+        return outcome
 
     return apply
 

@@ -177,7 +177,7 @@ class ParentReconciler:
 
     def _announce(self, item: Item, outcome: Accepted | Refused | Held) -> None:
         match outcome:
-            case Refused() if outcome.reason not in HEALS_BY_ITSELF:
+            case Refused() if outcome.reason not in HEALS_BY_ITSELF or outcome.reason is Reason.RATE_LIMITED:
                 self._events.post(item.target, outcome.reason.value, outcome.message)
             case Held():
                 self._events.post(item.target, Reason.IN_USE.value, status.held_message(outcome))

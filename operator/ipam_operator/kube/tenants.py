@@ -1,10 +1,11 @@
-"""Namespaces and their labels, by which pools give consent: kept in the store, where it is judged."""
+"""Namespaces: their labels, by which pools give consent, and their limits. Kept in the store, where both are judged."""
 
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from ipam_operator.domain.answers import RATE_LIMITS
 from ipam_operator.domain.model import ObjectRef
 from ipam_operator.errors import StoreFaultError, StoreUnavailableError
 from ipam_operator.kube.apiserver import ApiServer
@@ -21,22 +22,36 @@ class Serve(Protocol):
         """With `tell`, also those that go without are told how it stands."""
 
 
+class PutLimits(Protocol):
+    """Takes what namespaces say of their limits."""
+
+    async def __call__(self, annotations: Mapping[str, str | None], *, whole: bool) -> None:
+        """`whole`: these are all namespaces that there are."""
+
+
+class _Facts(NamedTuple):
+    """What we keep of a Namespace; None instead: it is gone."""
+
+    labels: Mapping[str, str]
+    limits: str | None
+
+
 class Tenants:
     """What events tell is written at once, all of it together; the resync writes all there are."""
 
-    def __init__(self, api: ApiServer, parents: Parents, serve: Serve) -> None:
-        self._api, self._parents, self._serve = api, parents, serve
-        self._changes: dict[str, Mapping[str, str] | None] = {}
-        self._listing: dict[str, Mapping[str, str] | None] | None = None
+    def __init__(self, api: ApiServer, parents: Parents, serve: Serve, put_limits: PutLimits | None = None) -> None:
+        self._api, self._parents, self._serve, self._put_limits = api, parents, serve, put_limits
+        self._changes: dict[str, _Facts | None] = {}
+        self._listing: dict[str, _Facts | None] | None = None
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
 
     def see(self, event: str | None, body: Mapping[str, Any]) -> None:
         """Take note of a Namespace."""
-        name, labels = body["metadata"]["name"], None if event == "DELETED" else _labels(body)
-        self._changes[name] = labels
+        name, facts = body["metadata"]["name"], None if event == "DELETED" else _facts(body)
+        self._changes[name] = facts
         if self._listing is not None:
-            self._listing[name] = labels
+            self._listing[name] = facts
         self._wake.set()
 
     async def run(self) -> None:
@@ -65,17 +80,21 @@ class Tenants:
             ClusterUnavailableError, StoreUnavailableError: nothing is written.
         """
         # What events tell while we read is newer than the list, and what they tell while we write comes after it.
-        newer: dict[str, Mapping[str, str] | None] = {}
+        newer: dict[str, _Facts | None] = {}
         self._listing = newer
-        labels = {body["metadata"]["name"]: _labels(body) async for body in self._api.namespaces()}
+        facts = {body["metadata"]["name"]: _facts(body) async for body in self._api.namespaces()}
         async with self._turn:
             self._listing = None
-            await self._put({**labels, **newer}, whole=True)
+            await self._put({**facts, **newer}, whole=True)
 
-    async def _put(self, labels: Mapping[str, Mapping[str, str] | None], *, whole: bool) -> None:
+    async def _put(self, facts: Mapping[str, _Facts | None], *, whole: bool) -> None:
+        if self._put_limits is not None:
+            await self._put_limits({name: one and one.limits for name, one in facts.items()}, whole=whole)
+        labels = {name: one if one is None else one.labels for name, one in facts.items()}
         for pool in await self._parents.put_tenants(labels, whole=whole):
             self._serve(pool, tell=True)
 
 
-def _labels(body: Mapping[str, Any]) -> Mapping[str, str]:
-    return body["metadata"].get("labels") or {}
+def _facts(body: Mapping[str, Any]) -> _Facts:
+    meta = body["metadata"]
+    return _Facts(meta.get("labels") or {}, (meta.get("annotations") or {}).get(RATE_LIMITS))

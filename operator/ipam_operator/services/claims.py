@@ -13,6 +13,7 @@ from ipam_operator.domain.outcome import ClaimOutcome
 from ipam_operator.errors import StoreFaultError
 from ipam_operator.net.cidr import AddressOrPrefix
 from ipam_operator.store.leases import Answers, Leases
+from ipam_operator.store.rates import Rates
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +45,9 @@ KEEP_LIMIT = 1000
 class Claims:
     """Allocation, release and adoption. Without state: the store is the only memory."""
 
-    def __init__(self, leases: Leases) -> None:
+    def __init__(self, leases: Leases, rates: Rates | None = None) -> None:
         self._leases = leases
+        self._asked: Leases | Rates = rates or leases
 
     async def allocate(self, pool: ObjectRef, claims: Sequence[ClaimRequest]) -> Served:
         """Answer claims of one pool, or of one selector, whose place `pool` then is.
@@ -59,7 +61,7 @@ class Claims:
         known = {claim.identity.uid: claim for claim in claims}
 
         async def ask(some: Sequence[ClaimRequest]) -> Served:
-            return _served(await self._leases.allocate(pool, some), pool, known)
+            return _served(await self._asked.allocate(pool, some), pool, known)
 
         return _joined(await _tolerant(ask, list(known.values())))
 
@@ -94,7 +96,7 @@ class Claims:
 
         async def end(some: Sequence[tuple[Release, ObjectRef]]) -> tuple[list[UUID], tuple[Due, ...]]:
             releases = [release for release, _ in some]
-            due = await self._leases.release([pool for _, pool in some], releases)
+            due = await self._asked.release([pool for _, pool in some], releases)
             return [release.uid for release in releases], due
 
         done = await _tolerant(end, ended)

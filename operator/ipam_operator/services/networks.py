@@ -6,12 +6,13 @@ A refused edit changes nothing: the last accepted spec keeps serving.
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from ipam_operator.domain import layout, refusals
+from ipam_operator.domain import answers, layout, refusals
 from ipam_operator.domain.model import Identity, NetworkRequest, ObjectRef, PoolRequest
 from ipam_operator.domain.outcome import Accepted, Held, Refused, Removed
 from ipam_operator.net.ranges import Range
 from ipam_operator.store.database import Connection, ConstraintError
 from ipam_operator.store.parents import Parents, Placed, StoredNetwork
+from ipam_operator.store.rates import Rates
 
 _TRIES: Final = 3
 """A constraint that refuses what our checks allowed means a neighbour that came meanwhile: look once more."""
@@ -22,8 +23,8 @@ Decision = Callable[[Connection], Awaitable[tuple[Accepted | Refused, bool]]]
 class Networks:
     """IPNetworks."""
 
-    def __init__(self, parents: Parents) -> None:
-        self._parents = parents
+    def __init__(self, parents: Parents, rates: Rates | None = None) -> None:
+        self._parents, self._rates = parents, rates
 
     async def apply(self, request: NetworkRequest) -> Accepted | Refused:
         """Bring the network's newest spec into service, or say why not.
@@ -63,6 +64,9 @@ class Networks:
         if neighbours:
             return refusals.overlap(subject, [(n.kind, n.ref, n.taken) for n in neighbours]), there is not None
         if there is None:
+            limited = None if self._rates is None else await self._rates.create_network(tx, subject)
+            if limited is not None:
+                return answers.rate_limited(subject, limited), False
             await parents.put_network(tx, request)
             return Accepted(subject), True
         return await self._replace(tx, request, there)

@@ -23,7 +23,7 @@ from ipam_operator.domain.model import (
 )
 from ipam_operator.domain.outcome import Block
 from ipam_operator.net.cidr import AddressOrPrefix
-from ipam_operator.store.database import Database, Row
+from ipam_operator.store.database import Connection, Database, Row
 from ipam_operator.store.inet import as_address_or_prefix, as_prefix
 
 RETENTION = timedelta(days=30)
@@ -41,8 +41,12 @@ class Answers:
 class Leases:
     """The ledger as the services see it."""
 
-    def __init__(self, database: Database, *, retention: timedelta = RETENTION) -> None:
+    def __init__(self, database: Database | Connection, *, retention: timedelta = RETENTION) -> None:
         self._database, self._retention = database, retention
+
+    def within(self, tx: Connection) -> "Leases":
+        """The same, as steps of a transaction."""
+        return Leases(tx, retention=self._retention)
 
     async def allocate(self, pool: ObjectRef, claims: Sequence[ClaimRequest]) -> Answers:
         """Answer claims of one pool, or of one selector, which have distinct UIDs; idempotent by UID.

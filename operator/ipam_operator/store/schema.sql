@@ -309,6 +309,35 @@ create table pool_range (
 );
 comment on table pool_range is 'The effective ranges: lease + free_range tile them exactly, always.';
 
+create table rate_bucket (
+    namespace text not null,
+    operation text not null,
+    tokens double precision not null,
+    at timestamp with time zone not null,
+    constraint rate_bucket_pkey PRIMARY KEY (namespace, operation)
+) with (fillfactor=50);
+comment on table rate_bucket is 'Tokens that were left at that time; a bucket without a row is full.';
+
+create table rate_line (
+    uid uuid not null,
+    namespace text not null,
+    operation text not null,
+    name text not null,
+    seq bigint not null generated always as identity,
+    constraint rate_line_pkey PRIMARY KEY (uid)
+);
+comment on table rate_line is 'Objects that wait for a token, in order of arrival. They are in no other queue, and have nothing.';
+CREATE INDEX rate_line_order ON ipam.rate_line USING btree (namespace, operation, seq);
+
+create table rate_override (
+    namespace text not null,
+    limits jsonb not null,
+    fault text,
+    constraint rate_override_pkey PRIMARY KEY (namespace)
+);
+comment on column rate_override.fault is 'Why the namespace''s annotation cannot be read; the settings hold then.';
+comment on column rate_override.limits is 'Operation -> {"perHour", "burst"}, {} where it is not limited; what is not named is as the settings say.';
+
 create table refusal (
     kind text not null,
     namespace text not null,
@@ -605,6 +634,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns integer language plpgsql body 20a661918add89f5340aeba9eba5e113
 -- function put_pool(new_uid uuid, new_namespace text, new_name text, new_generation bigint, its_network integer, new_type text, new_strategy text, new_cool_down interval, new_default_lease interval, new_max_lease interval, new_paused boolean, new_asked_lo inet[], new_asked_hi inet[], new_exclude_lo inet[], new_exclude_hi inet[], part_lo inet[], part_hi inet[], new_lo inet[], new_hi inet[], new_labels jsonb, new_priority integer, new_allowed_from text, new_allowed_selector jsonb, new_quota bigint, new_prefix_lengths integer[], new_default_length integer) 
 --     returns integer language plpgsql body ccf65bb476aca43b4be6263296ed1a8d
+-- function put_rates(defaults jsonb, changes jsonb, whole boolean) 
+--     returns void language plpgsql body cf6231c78111b98cad7d5f928255ccb8
 -- function put_rest(p integer, block inet, m integer, lower boolean) 
 --     returns void language plpgsql set plan_cache_mode=force_generic_plan body 419ecdba79f41ea40ffa10c01178e5b4
 -- function put_tenants(changes jsonb, whole boolean) 
@@ -617,6 +648,22 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns jsonb language plpgsql stable body c8ddb39b3388269a5563e6f17a316226
 -- function range_size(lo inet, hi inet) 
 --     returns numeric language sql immutable strict parallel safe body d35a61caa7fdabc10d90ef38e77d0277
+-- function rate_admit(defaults jsonb, uids uuid[], namespaces text[], operations text[]) 
+--     returns TABLE(uid uuid, operation text, place bigint, retry_at timestamp with time zone, per_hour double precision, burst double precision, waits boolean, fault text) language plpgsql set plan_cache_mode=force_generic_plan body 42436ef0b6da420ddd050b62dab147ed
+-- function rate_leave(uids uuid[]) 
+--     returns void language sql body 0963b6289a8ee3f0fd3b2f5a53461cdb
+-- function rate_limit(defaults jsonb, its_namespace text, its_operation text) 
+--     returns TABLE(per_hour double precision, burst double precision, fault text) language sql stable body 7357437b6a61c011594051b05f90d221
+-- function rate_meter(defaults jsonb, uids uuid[]) 
+--     returns TABLE(namespace text, over bigint) language plpgsql set plan_cache_mode=force_generic_plan body 3729d3e01aa8a031ea05fc24d48d0bea
+-- function rate_settle(defaults jsonb, uids uuid[], namespaces text[], operations text[], limited uuid[], limited_namespaces text[], limited_operations text[], limited_names text[]) 
+--     returns void language plpgsql set plan_cache_mode=force_generic_plan body 252102d161aa42ce778c824c3ed0fe0f
+-- function rate_stock(tokens double precision, at timestamp with time zone, per_hour double precision, burst double precision) 
+--     returns double precision language sql stable body c6577b8d5ff2be08f70902a28c288e5a
+-- function rate_turns(defaults jsonb, lim integer) 
+--     returns TABLE(uid uuid, namespace text, name text, operation text, seconds double precision) language sql stable body fd4b96521c32133d80887130953a6a2f
+-- function rate_unpaid(uids uuid[], operations text[]) 
+--     returns uuid[] language sql stable body 44431466807c579bdc7d18563ea04cf9
 -- function rebuild_blocks(p integer) 
 --     returns void language sql body 139d5aa2381cfe06da5103ec23d1b53d
 -- function rebuild_free_ranges(p integer) 
