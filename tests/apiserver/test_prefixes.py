@@ -69,6 +69,6 @@ async def test_full_and_served(tenant: Tenant) -> None:
     await tenant.claim("whole", prefixLength=24)
     whole = await tenant.reason("IPClaim", "whole", "PoolExhausted")
     assert said(whole).startswith("1 /24 prefix asked; pool pool has 1, 0 free (nothing is free)")
-    await tenant.capacity(allocated="256", free="0")
+    await tenant.capacity(allocated="2", free="0")
     await tenant.delete("IPClaim", "a", "b")
     assert await tenant.address("whole") == "10.0.4.0/24"

@@ -88,9 +88,12 @@ class NetworkCapacity(Document):
 
 
 class PoolCapacity(Document):
-    """Numbers of addresses, also in prefixes, as decimal strings because an IPv6 pool exceeds 2^53."""
+    """Numbers of addresses, or of prefixes, as decimal strings because an IPv6 pool exceeds 2^53."""
 
-    usable: Count | None = Field(default=None, description="Addresses in status.effectiveRanges.")
+    usable: Count | None = Field(
+        default=None,
+        description="Addresses in status.effectiveRanges. A pool of prefixes counts those of its longest length.",
+    )
     allocated: Count | None = Field(default=None, description="Held by claims now.")
     cooling: Count | None = Field(default=None, description="Released, and not yet free again (spec.coolDown).")
     retained: Count | None = Field(

@@ -574,8 +574,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns bigint language sql body 9c45ddd57d41c39c42ef271f9404ad25
 -- function lease_inserted() 
 --     returns trigger language plpgsql body 8aa9fc94805b67e0f236cd1256458fd2
--- function lease_size(l lease) 
---     returns numeric language sql immutable body d9b96fd9061a141b573abf739e69d57c
+-- function lease_size(l lease, length integer) 
+--     returns numeric language sql immutable body 44ea08c91b1be1c066636b58bafb7256
 -- function lease_updated() 
 --     returns trigger language plpgsql body f97f83c10ad6881e30083aa3d33697ae
 -- function lends(p pool, to_namespace text) 
@@ -609,7 +609,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function named(p pool, length integer, wanted inet) 
 --     returns inet language sql immutable body f8c4cb4f33cb86d531eaaac861d65de1
 -- function network_counters(uids uuid[]) 
---     returns TABLE(uid uuid, cidr cidr, namespace text, vrf text, gateway inet, reserved_lo inet[], reserved_hi inet[], pools bigint, pool_size numeric, free numeric, cooling numeric) language sql stable body 72e91c833e988cd9523b2af591fbb9fe
+--     returns TABLE(uid uuid, cidr cidr, namespace text, vrf text, gateway inet, reserved_lo inet[], reserved_hi inet[], pools bigint, pool_size numeric, free numeric, cooling numeric) language sql stable body e7dc19c88a3528ed91b04a5e21c9844f
 -- function next_due(p pool) 
 --     returns SETOF answer language sql stable body 2ad16010f22774a0febe4c826ceec7d0
 -- function not_found(its_namespace text, its_name text, uids uuid[]) 
@@ -625,7 +625,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function park(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], lengths integer[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 939b407e2004792be821fd6c85c0249e
 -- function pool_counters(uids uuid[]) 
---     returns TABLE(uid uuid, namespace text, name text, network text, paused boolean, size numeric, free numeric, cooling numeric, retained numeric, waiting bigint, largest_lo inet[], largest_hi inet[], ranges text[], unlent jsonb) language sql stable body ff651dd581e9af0015dd8b27c4819226
+--     returns TABLE(uid uuid, namespace text, name text, network text, paused boolean, size numeric, free numeric, cooling numeric, retained numeric, waiting bigint, largest_lo inet[], largest_hi inet[], ranges text[], unlent jsonb) language sql stable body e3fa1232bb06028bdd50f03afbda78c6
 -- function prefix_of(a inet, length integer) 
 --     returns inet language sql immutable parallel safe body 04c6541fd61679d6054e7244bddb05db
 -- function put_block(p integer, block inet) 

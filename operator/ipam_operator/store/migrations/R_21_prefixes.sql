@@ -167,9 +167,9 @@ create or replace function ipam.shown(a inet, of_prefix boolean) returns text la
     select case when of_prefix then ipam.spelled(a) || '/' || masklen(a) else ipam.spelled(a) end
 $$;
 
--- In addresses.
-create or replace function ipam.lease_size(l ipam.lease) returns numeric language sql immutable as $$
-    select case when l.of_prefix then ipam.range_size(ipam.low(l.addr), ipam.high(l.addr)) else 1 end
+-- In prefixes of this length, one at least; null, or of an address: 1.
+create or replace function ipam.lease_size(l ipam.lease, length int) returns numeric language sql immutable as $$
+    select case when l.of_prefix and masklen(l.addr) < length then 2::numeric ^ (length - masklen(l.addr)) else 1 end
 $$;
 
 -- Beside the queue who asks for what the pool does not hand out, also of those who wait for a MAC address; into it who asks

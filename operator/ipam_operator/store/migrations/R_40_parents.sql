@@ -210,14 +210,16 @@ begin
 end $$;
 
 -- Counters of pools, in one statement. allocated = size - free - cooling, by the tiling invariant. What has cooled in
--- an LRU pool is free, though its row stays. `largest`: the 64 largest free ranges, for the largest aligned block.
+-- an LRU pool is free, though its row stays. A pool of prefixes is counted in those of its longest length. `largest`: the
+-- 64 largest free ranges, for the largest aligned block.
 create or replace function ipam.pool_counters(uids uuid[])
     returns table (
         uid uuid, namespace text, name text, network text, paused boolean, size numeric, free numeric,
         cooling numeric, retained numeric, waiting bigint, largest_lo inet[], largest_hi inet[], ranges text[], unlent jsonb)
     language sql stable as $$
-    select p.uid, p.namespace, p.name, n.name, p.paused, p.size, coalesce(f.total, 0) + c.cooled,
-        c.total - c.cooled, c.retained, w.total,
+    select p.uid, p.namespace, p.name, n.name, p.paused,
+        case when p.of_prefixes then ipam.blocks_in(p.id, unit.length) else p.size end,
+        trunc(coalesce(f.total, 0)) + c.cooled, trunc(c.total) - c.cooled, trunc(c.retained), w.total,
         (f.lo)[1:64], (f.hi)[1:64],
         array(select case when r.lo = r.hi then ipam.spelled(r.lo) else ipam.spelled(r.lo) || '-' || ipam.spelled(r.hi) end
             from ipam.pool_range r where r.pool_id = p.id order by r.hi limit 64),
@@ -226,15 +228,17 @@ create or replace function ipam.pool_counters(uids uuid[])
             where h.pool_id = p.id and h.held > 0 and h.namespace <> p.namespace and not ipam.lends(p, h.namespace)
             order by h.held desc, h.namespace limit 16) h)
     from ipam.pool p join ipam.network n on n.id = p.network_id
+    cross join lateral (select max(l) length from unnest(p.prefix_lengths) l) unit
     cross join lateral (
-        select sum(s.size) total, array_agg(s.lo order by s.size desc, s.hi) lo, array_agg(s.hi order by s.size desc, s.hi) hi
+        select case when p.of_prefixes then sum(2::numeric ^ (unit.length - s.mlen)) filter (where s.mlen <= unit.length)
+                else sum(s.size) end total, array_agg(s.lo order by s.size desc, s.hi) lo, array_agg(s.hi order by s.size desc, s.hi) hi
         from (
-            select f.lo, f.hi, ipam.range_size(f.lo, f.hi) size from ipam.free_range f where f.pool_id = p.id) s
+            select f.lo, f.hi, f.mlen, ipam.range_size(f.lo, f.hi) size from ipam.free_range f where f.pool_id = p.id) s
     ) f
     cross join lateral (
-        select coalesce(sum(ipam.lease_size(l)), 0) total,
+        select coalesce(sum(ipam.lease_size(l, unit.length)), 0) total,
             count(*) filter (where p.strategy = 'LeastRecentlyUsed' and l.reusable_at <= now()) cooled,
-            coalesce(sum(ipam.lease_size(l)) filter (where l.retained is not null and l.reusable_at > now()), 0) retained
+            coalesce(sum(ipam.lease_size(l, unit.length)) filter (where l.retained is not null and l.reusable_at > now()), 0) retained
         from ipam.lease l where l.pool_id = p.id and l.released_at is not null) c
     cross join lateral (
         select count(*) total from ipam.waiting w
@@ -272,7 +276,7 @@ create or replace function ipam.network_counters(uids uuid[])
     left join lateral (
         select sum(ipam.range_size(f.lo, f.hi)) total from ipam.free_range f where f.pool_id = p.id) f on true
     left join lateral (
-        select coalesce(sum(ipam.lease_size(l)), 0) total,
+        select trunc(coalesce(sum(ipam.lease_size(l, case family(l.addr) when 4 then 32 else 128 end)), 0)) total,
             count(*) filter (where p.strategy = 'LeastRecentlyUsed' and l.reusable_at <= now()) cooled
         from ipam.lease l where l.pool_id = p.id and l.released_at is not null) c on true
     where n.uid = any(uids)
