@@ -133,6 +133,12 @@ async def test_the_next_pool_of_a_family(store: Store) -> None:
     await store.release(first)
     await store.release(second)
     assert texts(await store.ask(claim(BOTH, name="b"))) == ["10.1.0.10", "2001:db8::11"], "what it had"
+    six = await store.pool(await store.network("2001:db8:1::/64"), priority=9)
+    third = claim(BOTH, name="c")
+    assert texts(await store.ask(third)) == ["10.0.0.10", "2001:db8:1::1"], "by priority"
+    await store.release(third)
+    await store.change(six, priority=1)
+    assert texts(await store.ask(claim(BOTH, name="c"))) == ["10.0.0.10", "2001:db8:1::1"], "what it had"
     twin = await store.pool(await store.network("10.2.0.0/24"), priority=5)
     assert only(await store.ask(claim(BOTH))).reason is Reason.POOL_AMBIGUOUS
     await store.retire(twin)

@@ -13,7 +13,7 @@ import pytest_asyncio
 from ipam_operator.domain.answers import Served
 from ipam_operator.domain.model import ClaimRequest, Fit, NetworkRequest, PoolRequest, Prefixes
 from ipam_operator.domain.outcome import Accepted, Reason, Refused
-from tests.support.store import Store, claim, granted, only, pool, selector, texts
+from tests.support.store import Store, claim, granted, only, pool, selector, spans, texts
 
 
 def prefixes(
@@ -238,6 +238,48 @@ async def test_it_comes_again(store: Store) -> None:
     await store.ask(claim(p, length=24, name="site-5"))
     assert texts(await store.ask(claim(p, length=26, name="site-4"))) != got, "another length is another thing"
     await store.assert_tiled(net, p)
+
+
+async def test_what_is_held_stays_in_service(store: Store) -> None:
+    """A shrink below it is refused with the prefix; so is the end of a pool; a restore takes in what a claim shows."""
+    net = await store.network("10.0.0.0/16")
+    p = await made(store, prefixes(net, "10.0.0.0/22"))
+    one = claim(p, length=24, wanted="10.0.3.0", name="hall")
+    await store.ask(one)
+    shrunk = await store.change(p, ranges=spans(["10.0.0.0/23"]))
+    assert isinstance(shrunk, Refused)
+    assert "10.0.3.0/24 (IPClaim hall)" in shrunk.message
+    shown = claim(p, length=26)
+    assert texts(await store.adopt(p, shown, "10.0.2.64/26")) == ["10.0.2.64/26"]
+    assert texts(await store.ask(shown)) == ["10.0.2.64/26"]
+    seen = {one.identity.uid: "10.0.3.0/24", shown.identity.uid: "10.0.2.64/26"}
+    assert await store.audit.compare(seen, settled_seconds=0) == []
+    lost = claim(p, length=26)
+    said = only(await store.adopt(p, lost, "10.0.3.64/26"))
+    assert said.reason is Reason.ADDRESS_CONFLICT
+    assert "10.0.3.64/26 is not free" in said.message
+    assert only(await store.adopt(p, claim(p), "10.0.0.7")).reason is Reason.ADDRESS_CONFLICT, (
+        "no address of such a pool"
+    )
+    await store.assert_tiled(net, p)
+
+
+async def test_kept_until_it_is_let_go(store: Store) -> None:
+    """Retained prefixes survive their pool, and are ended by hand."""
+    net = await store.network("10.0.0.0/16")
+    p = await made(store, prefixes(net, "10.0.0.0/24"))
+    one = claim(p, length=26, name="hall", retain=True)
+    await store.ask(one)
+    await store.release(one)
+    await store.retire(p)
+    p = await made(store, prefixes(net, "10.0.0.0/24", name=p.identity.ref.name))
+    await store.assert_tiled(net, p)
+    (kept,) = await store.claims.retained()
+    assert str(kept.address) == "10.0.0.0/26"
+    assert texts(await store.ask(claim(p, length=26, name="other"))) == ["10.0.0.64/26"]
+    assert await store.claims.end_retention(p.identity.ref, kept.address, actor="carol") is not None
+    await store.sweep(p)
+    assert texts(await store.ask(claim(p, length=26, name="third"))) == ["10.0.0.0/26"]
 
 
 async def test_counted_in_prefixes(store: Store) -> None:

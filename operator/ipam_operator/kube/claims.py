@@ -324,7 +324,7 @@ class ClaimReconciler:
             else:
                 self._inbox.done(item.uid)
         self.alarm(dues)
-        for pool in {places.shown(item) for item in items}:
+        for pool in {home for item in items for home in places.homes(item, _shown(item))}:
             self.on_release(pool)
 
     def _let_go(self, item: Item) -> Callable[[Reply], None]:

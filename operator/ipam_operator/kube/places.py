@@ -20,6 +20,11 @@ def shown(item: Item) -> ObjectRef:
     return ObjectRef.read(text, item.identity.ref.namespace) if text else asked(item)
 
 
+def homes(item: Item, addresses: Sequence[AddressOrPrefix]) -> set[ObjectRef]:
+    """The pools that the addresses in the claim's status are from, or the one that it names."""
+    return {home for home, _ in parts(item, addresses)} or {shown(item)}
+
+
 def parts(item: Item, addresses: Sequence[AddressOrPrefix]) -> Iterator[tuple[ObjectRef, tuple[AddressOrPrefix, ...]]]:
     """The addresses in the claim's status by the pools that they are from, one for each family."""
     pools = {block["family"]: block.get("pool") for block in item.status.get("blocks") or ()}

@@ -599,7 +599,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function mac_twins(p pool, uids uuid[]) 
 --     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 02665b9555add412bc00b4e91e04b2e3
 -- function may_return(p pool, its_namespace text, its_key text) 
---     returns boolean language plpgsql stable body 852dab0a654da7fcf0031b928f15936f
+--     returns boolean language plpgsql stable body db39c767386c3d2f57ae67630f15b9c4
 -- function meant(s selector) 
 --     returns TABLE(id integer, name text, family integer, priority integer, tied boolean) language sql stable body 1dfc9947e61c42168c1685c38a62d336
 -- function misfit_answers(p pool, uids uuid[]) 
@@ -717,7 +717,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function serve_waiting(p pool, lim integer) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body abb1bbcf6b2d1804547759660f6698c0
 -- function served_next(p pool, stock bigint, full_up text[], lim integer) 
---     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 04978ed75d428ffb466cc45f6e58434e
+--     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body d880e47fd72e8f6c9e39a279a10d2112
 -- function set_aside(p pool, twins uuid[], served uuid[]) 
 --     returns uuid[] language sql body 2a823a4d2947ef77ba60ffe6da8a5e35
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 

@@ -188,6 +188,8 @@ declare
     refused bigint;
     stands boolean := false;
     alone boolean := false;
+    barren jsonb := '{}';
+    keeps boolean := exists (select from ipam.lease l where l.retained is not null);
     short text[] := '{}';  -- namespaces with claims that their quota cannot take any more
 begin
     loop
@@ -220,7 +222,14 @@ begin
                     continue;
                 end if;
             end if;
-            continue when w.dual and ipam.beside(p, w) is null;
+            if w.dual then
+                -- Where the other family lacks so many for one claim of a queue it does for the next.
+                continue when w.count >= (barren ->> w.pool_name)::int;
+                if ipam.beside(p, w) is null then
+                    barren := case when keeps then barren else barren || jsonb_build_object(w.pool_name, w.count) end;
+                    continue;
+                end if;
+            end if;
             if w.count > stock - given then
                 continue when again;
                 stands := w.stands_until > now();

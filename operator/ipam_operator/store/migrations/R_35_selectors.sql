@@ -214,16 +214,18 @@ create or replace function ipam.may_return(p ipam.pool, its_namespace text, its_
 begin
     return (
         select exists (
-            select from ipam.memory m
-            where m.namespace = its_namespace and m.key = its_key and m.pool_namespace = p.namespace and m.pool_name = p.name
-                and m.ordinal = 0 and (
-                    exists (
-                        select from (
-                            select f.lo from ipam.free_range f where f.pool_id = p.id and f.hi >= m.addr order by f.hi limit 1
-                        ) f where f.lo <= ipam.low(m.addr))
-                    or exists (
-                        select from ipam.lease l where l.pool_id = p.id and l.addr = m.addr and l.released_at is not null
-                            and (l.generation = m.generation or l.reusable_at <= now()))))
+            select from (
+                select m.addr, m.generation from ipam.memory m
+                where m.namespace = its_namespace and m.key = its_key and m.pool_namespace = p.namespace
+                    and m.pool_name = p.name
+                order by m.ordinal limit 1) m
+            where exists (
+                    select from (
+                        select f.lo from ipam.free_range f where f.pool_id = p.id and f.hi >= m.addr order by f.hi limit 1
+                    ) f where f.lo <= ipam.low(m.addr))
+                or exists (
+                    select from ipam.lease l where l.pool_id = p.id and l.addr = m.addr and l.released_at is not null
+                        and (l.generation = m.generation or l.reusable_at <= now())))
         or exists (
             select from ipam.lease l
             where l.pool_id = p.id and l.namespace = its_namespace and l.retained = its_key and l.reusable_at > now()));
