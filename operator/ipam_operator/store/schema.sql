@@ -721,7 +721,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function set_aside(p pool, twins uuid[], served uuid[]) 
 --     returns uuid[] language sql body 2a823a4d2947ef77ba60ffe6da8a5e35
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 
---     returns SETOF answer language sql stable body ff2ed724614d5dcb7e19b47be7ae851d
+--     returns SETOF answer language sql stable body 69cfcfed660e0b22f03128c3840580b9
 -- function shown(a inet, of_prefix boolean) 
 --     returns text language sql immutable body 0327128a820d27c5d72a6431822074c8
 -- function spelled(a inet) 

@@ -741,12 +741,14 @@ create or replace function ipam.shared_keys(uids uuid[], namespaces text[], name
         select u.* from unnest(uids, namespaces, names, sticky_keys)
             with ordinality u(uid, namespace, name, key, k) where u.key <> '')
     select n.* from asked a cross join lateral (
-        select l.name from ipam.claim_detail d join ipam.lease l on l.claim_uid = d.claim_uid and l.released_at is null
-        where d.namespace = a.namespace and d.sticky_key = a.key and d.claim_uid <> a.uid
-        union all
-        select b.name from asked b where b.key = a.key and b.namespace = a.namespace and b.k < a.k
-        limit 1) other
+        select coalesce((
+            select l.name from ipam.claim_detail d join ipam.lease l on l.claim_uid = d.claim_uid and l.released_at is null
+            where d.namespace = a.namespace and d.sticky_key = a.key and d.claim_uid <> a.uid
+            order by l.generation limit 1), (
+            select b.name from asked b where b.key = a.key and b.namespace = a.namespace and b.k < a.k
+            order by b.k limit 1)) name) other
     cross join lateral ipam.noted(a.uid, jsonb_build_object('sharedKey', other.name)) n
+    where other.name is not null
 $$;
 
 -- The same of claims whose details are known already.
