@@ -9,13 +9,12 @@ import yaml
 
 from hack.places import ROOT
 from ipam_operator.domain import rates
-from ipam_operator.domain.answers import RATE_LIMITS
 from tests.apiserver.support import Ledger, Objects, Tenant, bound, eventually, watch_until
 from tests.support.cluster import MERGE_PATCH, ApiError, condition
 from tests.support.operator_process import OperatorProcess
 
 OPERATOR = {
-    "IPAM_RATE_LIMITS": "true",
+    "IPAM_rates.ANNOTATION": "true",
     "IPAM_RATE_LIMIT_DEFAULTS": "allocate=3600/2,bulk=60/1,network=3600/2,release=60/1",
     "IPAM_RESYNC_SECONDS": "3600",
 }
@@ -23,7 +22,7 @@ OPERATOR = {
 
 async def limit(tenant: Tenant, text: str | None) -> None:
     """What the administrator says of the namespace."""
-    patch = {"metadata": {"annotations": {RATE_LIMITS: text}}}
+    patch = {"metadata": {"annotations": {rates.ANNOTATION: text}}}
     await tenant.api.patch("Namespace", "", tenant.namespace, patch)
 
 
@@ -155,7 +154,7 @@ async def test_the_policy_of_the_guide(tenant: Tenant) -> None:
     """With it, who may patch Namespaces may not set their limits; an administrator may."""
     text = (ROOT / "docs/guides/rate-limits.md").read_text()
     bodies = [body for part in text.split("```yaml\n")[1:] for body in yaml.safe_load_all(part.split("```")[0])]
-    assert rates.parse(bodies[0]["metadata"]["annotations"][RATE_LIMITS])
+    assert rates.parse(bodies[0]["metadata"]["annotations"][rates.ANNOTATION])
     rules = [{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "patch"]}]
     role, user = {"metadata": {"name": "patches-namespaces"}, "rules": rules}, {"kind": "User", "name": "mallory"}
     ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "patches-namespaces"}
@@ -175,7 +174,7 @@ async def test_the_policy_of_the_guide(tenant: Tenant) -> None:
 
     async def refused() -> bool:
         try:
-            await patch("mallory", **{RATE_LIMITS: f"allocate={next(tries)}/1"})  # another one each time
+            await patch("mallory", **{rates.ANNOTATION: f"allocate={next(tries)}/1"})  # another one each time
         except ApiError as error:
             return "rate limits are set by cluster administrators" in str(error)
         return False

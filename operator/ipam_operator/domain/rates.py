@@ -8,6 +8,8 @@ from typing import Final
 
 from ipam_operator.domain.model import ClaimRequest
 
+ANNOTATION: Final = "ipam.dotmac.io/rate-limits"
+"""Of a Namespace: what its limits are instead of those in the settings."""
 LIMIT: Final = 1_000_000
 """The highest number of a limit."""
 FORM: Final = (

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-from ipam_operator.domain.answers import RATE_LIMITS
 from ipam_operator.domain.model import ObjectRef
+from ipam_operator.domain.rates import ANNOTATION
 from ipam_operator.errors import StoreFaultError, StoreUnavailableError
 from ipam_operator.kube.apiserver import ApiServer
 from ipam_operator.kube.backoff import CappedBackoff
@@ -97,4 +97,4 @@ class Tenants:
 
 def _facts(body: Mapping[str, Any]) -> _Facts:
     meta = body["metadata"]
-    return _Facts(meta.get("labels") or {}, (meta.get("annotations") or {}).get(RATE_LIMITS))
+    return _Facts(meta.get("labels") or {}, (meta.get("annotations") or {}).get(ANNOTATION))

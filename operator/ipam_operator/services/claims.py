@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
 
-from ipam_operator.domain import answers
+from ipam_operator.domain import wording
 from ipam_operator.domain.answers import Answer, Due, Served
 from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Promise, Release, Renewable, Retained
 from ipam_operator.domain.outcome import ClaimOutcome
@@ -198,6 +198,6 @@ def _outcome(answer: Answer, pool: ObjectRef, known: Mapping[UUID, ClaimRequest]
     if identity is None:
         return None
     if request is None:
-        return answers.outcome(answer, identity, pool)
+        return wording.outcome(answer, identity, pool)
     dual = request.selector is not None and request.selector.dual
-    return answers.outcome(answer, identity, pool, count=request.count, dual=dual)
+    return wording.outcome(answer, identity, pool, count=request.count, dual=dual)

@@ -6,7 +6,7 @@ A refused edit changes nothing: the last accepted spec keeps serving.
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from ipam_operator.domain import answers, layout, refusals
+from ipam_operator.domain import layout, refusals, wording
 from ipam_operator.domain.model import Identity, NetworkRequest, ObjectRef, PoolRequest
 from ipam_operator.domain.outcome import Accepted, Held, Refused, Removed
 from ipam_operator.net.ranges import Range
@@ -66,7 +66,7 @@ class Networks:
         if there is None:
             limited = None if self._rates is None else await self._rates.create_network(tx, subject)
             if limited is not None:
-                return answers.rate_limited(subject, limited), False
+                return wording.rate_limited(subject, limited), False
             await parents.put_network(tx, request)
             return Accepted(subject), True
         return await self._replace(tx, request, there)

@@ -81,7 +81,7 @@ class Rates:
     async def create_network(self, tx: Connection, subject: Identity) -> Mapping[str, Any] | None:
         """A step of the transaction that creates a network, the last one that can fail: None, and it has paid.
 
-        Otherwise what `answers.rate_limited` is made of, and the network waits.
+        Otherwise what `wording.rate_limited` is made of, and the network waits.
         """
         admitted, limited = await self._admit(tx, [(subject, Operation.NETWORK)])
         await self._settle(tx, [subject], admitted, limited)
