@@ -1,4 +1,4 @@
-"""The optional admission policies: finalizer and actor are there from birth."""
+"""The optional admission policies: finalizer and actor are there from birth, limits are the administrators'."""
 
 import json
 import subprocess
@@ -111,3 +111,38 @@ def test_each_half_bears_the_lack_of_the_other(kubectl: Kubectl, server: Server,
     assert any(stamping(create) for _ in range(TRIES))
     older["metadata"]["labels"] = {"touched": "yes"}
     assert stamps(server.replace(older)["metadata"]) == {"requested-by": "unknown", "changed-by": "unknown"}
+
+
+LIMITS = "ipam.dotmac.io/rate-limits"
+
+
+@pytest.mark.usefixtures("policies")
+def test_limits_of_a_namespace_are_the_administrators(kubectl: Kubectl) -> None:
+    """Who may edit Namespaces may not say, change or take away their limits, unless it may `set` those, too."""
+    for role, group, resource, verbs in (
+        ("edits-namespaces", "", "namespaces", ["get", "patch"]),
+        ("sets-limits", "ipam.dotmac.io", "ratelimits", ["set"]),
+    ):
+        rules = [{"apiGroups": [group], "resources": [resource], "verbs": verbs}]
+        body = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": role}}
+        done = kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump({**body, "rules": rules}))
+        assert done.returncode == 0, done.stderr
+
+    def grant(role: str, user: str) -> None:
+        done = kubectl("create", "clusterrolebinding", f"{role}-{user}", f"--clusterrole={role}", f"--user={user}")
+        assert done.returncode == 0 or "AlreadyExists" in done.stderr, done.stderr
+
+    def annotate(user: str, *what: str) -> subprocess.CompletedProcess[str]:
+        return kubectl(f"--as={user}", "annotate", "--overwrite", "namespace", NAMESPACE, *what)
+
+    grant("edits-namespaces", "carol")
+    grant("edits-namespaces", "dora")
+    grant("sets-limits", "dora")
+    assert any("set by cluster administrators" in annotate("carol", f"{LIMITS}=bulk=9/9").stderr for _ in range(TRIES))
+    assert annotate("carol", "colour=red").returncode == 0
+    done = annotate("dora", f"{LIMITS}=allocate=1/1")
+    assert done.returncode == 0, done.stderr
+    assert annotate("carol", "colour=blue").returncode == 0
+    for change in (f"{LIMITS}=allocate=9/9", f"{LIMITS}-"):
+        assert "set by cluster administrators" in annotate("carol", change).stderr
+    assert kubectl("annotate", "namespace", NAMESPACE, f"{LIMITS}-").returncode == 0

@@ -191,6 +191,15 @@ async def test_who_gets_nothing_pays_nothing(limited: Store) -> None:
     assert await limited.sql("select from ipam.rate_bucket where operation = 'allocate' and tokens < 2") == []
 
 
+async def test_who_needs_no_token_any_more_leaves(limited: Store) -> None:
+    """A claim that waits and names a reservation instead stands in nobody's way."""
+    of = await limited.pool("10.0.0.0/24")
+    asked = claims(of, 3)
+    await limited.allocate(of, asked)
+    await limited.ask(replace(asked[2], reservation="nobody"))
+    assert await line(limited) == []
+
+
 async def test_a_claim_without_a_reservation_has_to_pay_in_the_end(limited: Store) -> None:
     """Naming a reservation that is not there is no way around the limit."""
     of = await limited.pool("10.0.0.0/24")
@@ -251,15 +260,16 @@ async def test_nothing_is_lost_over_a_restart(limited: Store, database_url: str)
 
 
 async def test_without_limits_the_line_is_nobody(limited: Store, database_url: str) -> None:
-    """Who waited is served like anybody when limits are turned off."""
+    """Who waited is served like anybody when limits are turned off, and leaves the line when they are on again."""
     of = await limited.pool("10.0.0.0/24")
     asked = claims(of, 3)
     await limited.allocate(of, asked)
     async with Store(database_url) as off:
         assert len(granted(await off.ask(asked[2]))) == 1
-    assert await limited.rates.turns() != []  # it is asked once more, and leaves
-    await limited.ask(asked[2])
+    assert await line(limited) == [asked[2].identity.ref.name]
     assert len(granted(await limited.ask(asked[2]))) == 1
+    assert await line(limited) == []
+    assert await stock(limited) == 0
 
 
 async def test_two_operators_spend_a_token_once(limited: Store, database_url: str) -> None:

@@ -54,8 +54,6 @@ class Rates:
                 some = [claim for claim in claims if claim.identity.uid not in late]
                 said = await self._leases.within(tx).allocate(pool, some)
             await self._settle(tx, [one for one, _ in asked], admitted, limited)
-            if free := [one.uid for one, operation in asked if operation is None]:
-                await tx.rows("rate_leave", free)  # it may have waited for a token before it was edited
             return said, limited
 
         said, limited = await self._database.transaction("allocate_limited", work)

@@ -649,7 +649,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function range_size(lo inet, hi inet) 
 --     returns numeric language sql immutable strict parallel safe body d35a61caa7fdabc10d90ef38e77d0277
 -- function rate_admit(defaults jsonb, uids uuid[], namespaces text[], operations text[]) 
---     returns TABLE(uid uuid, operation text, place bigint, retry_at timestamp with time zone, per_hour double precision, burst double precision, waits boolean, fault text) language plpgsql set plan_cache_mode=force_generic_plan body 42436ef0b6da420ddd050b62dab147ed
+--     returns TABLE(uid uuid, operation text, place bigint, retry_at timestamp with time zone, per_hour double precision, burst double precision, waits boolean, fault text) language plpgsql set plan_cache_mode=force_generic_plan body 99f64f9b51e3fb2d34cf3c33953697ce
 -- function rate_leave(uids uuid[]) 
 --     returns void language sql body 0963b6289a8ee3f0fd3b2f5a53461cdb
 -- function rate_limit(defaults jsonb, its_namespace text, its_operation text) 

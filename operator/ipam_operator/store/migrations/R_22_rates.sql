@@ -41,6 +41,10 @@ create or replace function ipam.rate_admit(defaults jsonb, uids uuid[], namespac
 declare
     unpaid uuid[] := ipam.rate_unpaid(uids, operations);
 begin
+    -- Who waits and has nothing to pay any more leaves the line.
+    return query
+    select q.uid, null, null::bigint, null::timestamptz, null::float8, null::float8, true, null
+    from ipam.rate_line q where q.uid = any(uids) and q.uid <> all(unpaid);
     if unpaid = '{}' then
         return;
     end if;
@@ -81,7 +85,8 @@ begin
 end $$;
 
 -- Take the tokens of those of `uids` that were let go on and hold or wait in a queue by now: others have got nothing, and
--- pay nothing. `limited` waits in the line instead, also where it had a place in a queue for less.
+-- pay nothing; nor does who has no operation (any more). `limited` waits in the line instead, also where it had a place in a
+-- queue for less.
 create or replace function ipam.rate_settle(
     defaults jsonb, uids uuid[], namespaces text[], operations text[], limited uuid[], limited_namespaces text[],
     limited_operations text[], limited_names text[]
