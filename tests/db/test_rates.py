@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -285,6 +286,32 @@ async def test_two_operators_spend_a_token_once(limited: Store, database_url: st
     assert len({uid for one in served for uid in granted(one)}) == 2
     assert len(await line(limited)) == 10
     assert await stock(limited) < 0.1
+
+
+async def test_a_token_is_spent_once_even_where_both_have_seen_it(limited: Store, database_url: str) -> None:
+    """Two that have to wait for their pools have not both been let go on by the same tokens."""
+    of = [await limited.pool(f"10.0.{k}.0/24") for k in range(2)]
+    asked = [claims(one, 2) for one in of]
+    await limited.take(of[0], 1)
+    await later(limited)  # the bucket is full again, and has a row that both can see
+    blocker = await asyncpg.connect(database_url)
+    async with Store(database_url, limits=LIMITS) as other:
+        async with blocker.transaction():
+            await blocker.execute("select from ipam.pool for update")
+            both = [
+                asyncio.create_task(store.allocate(one, some))
+                for store, one, some in zip((limited, other), of, asked, strict=True)
+            ]
+            waiting = (
+                "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+            )
+            async with asyncio.timeout(10):
+                while await limited.value(waiting) < 2:  # noqa: ASYNC110 - nothing tells
+                    await asyncio.sleep(0.01)
+        served = await asyncio.gather(*both)
+    await blocker.close()
+    assert [len(granted(one)) + len(refused(one)) for one in served] == [2, 2]
+    assert len(await limited.held()) == 1 + 2
 
 
 async def test_storms_of_pools_and_namespaces(limited: Store) -> None:
