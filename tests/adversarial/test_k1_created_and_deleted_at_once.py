@@ -44,12 +44,12 @@ async def come_and_go(place: Tenant, books: Ledger, launch: Launch) -> None:
 
 
 @pytest.mark.usefixtures("stamped")
-async def test_born_with_the_finalizer(place: Tenant, books: Ledger, launch: Launch) -> None:
+async def test_k1_born_with_the_finalizer(place: Tenant, books: Ledger, launch: Launch) -> None:
     """Of 500 claims deleted within 50 ms of their creation nothing is left in cluster, ledger and queue."""
     await come_and_go(place, books, launch)
 
 
 @pytest.mark.usefixtures("unstamped")
-async def test_born_without_the_finalizer(place: Tenant, books: Ledger, launch: Launch) -> None:
+async def test_k1_born_without_the_finalizer(place: Tenant, books: Ledger, launch: Launch) -> None:
     """The same where the operator sets the finalizer itself, and claims can be gone before it does."""
     await come_and_go(place, books, launch)

@@ -3,7 +3,7 @@
 from tests.apiserver.support import Ledger, Tenant
 
 
-async def test_nobody_is_bound_to_a_dying_pool(tenant: Tenant, ledger: Ledger) -> None:
+async def test_k7_nobody_is_bound_to_a_dying_pool(tenant: Tenant, ledger: Ledger) -> None:
     """Claims made while a pool with free addresses is being deleted wait, and get the next pool of that name."""
     await tenant.space(ranges=["10.0.0.1-10.0.0.9"])
     await tenant.claim("holder")
@@ -22,7 +22,7 @@ async def test_nobody_is_bound_to_a_dying_pool(tenant: Tenant, ledger: Ledger) -
     await tenant.bound("late", *(name for name in names if name not in early))
 
 
-async def test_a_claim_deleted_while_it_waits_is_not_served(tenant: Tenant, ledger: Ledger) -> None:
+async def test_k7_a_claim_deleted_while_it_waits_is_not_served(tenant: Tenant, ledger: Ledger) -> None:
     """What is freed goes past a waiting claim that has been deleted meanwhile."""
     await tenant.space(ranges=["10.0.0.1"])
     await tenant.claim("holder")

@@ -10,7 +10,7 @@ import pytest
 from ipam_operator.domain.findings import FindingType
 from ipam_operator.domain.model import ClaimRequest, Consent, Promise, Term
 from ipam_operator.domain.outcome import Granted, Reason
-from tests.support.store import Store, claim, claims, granted, only, refused, selector, texts
+from tests.support.store import Store, claim, claims, granted, network, only, pool, refused, selector, texts
 
 HOUR = timedelta(hours=1)
 RESERVE = Term(HOUR, reserved=True)
@@ -196,3 +196,95 @@ async def test_a_reservation_may_come_later(database_url: str) -> None:
         assert [one.claim_uid for one in found if one.type is FindingType.UNKNOWN] == [early.identity.uid]
         await store.ask(reserving)
         assert granted(await store.ask(early)).keys() == {early.identity.uid}
+
+
+async def test_no_pool_no_take_over(database_url: str) -> None:
+    """Claims of pools that do not exist take nothing, several at once or beside one of the right pool."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29")
+        reserving = claim(of, term=RESERVE)
+        await store.ask(reserving)
+        ghosts = [taker(pool(network(f"10.9.{k}.0/24")), reserving) for k in range(4)]
+        heir = taker(of, reserving)
+        served = await asyncio.gather(*(store.ask(one) for one in (*ghosts, heir)))
+        assert [uid for one in served for uid in granted(one)] == [heir.identity.uid]
+        assert list(await store.held()) == [heir.identity.uid]
+
+
+@pytest.mark.parametrize("facts", [{"paused": True}, {"allowed": Consent("Same")}])
+async def test_a_pool_that_gives_nothing(database_url: str, facts: dict[str, Any]) -> None:
+    """Paused, or without consent by now: nothing is handed over, and the reservation stays what it is."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29", allowed=Consent("All"))
+        reserving = claim(of, term=RESERVE, namespace="guest")
+        await store.ask(reserving)
+        await store.change(of, **facts)
+        heir = taker(of, reserving, namespace="guest")
+        assert granted(await store.ask(heir)) == {}
+        assert list(await store.held()) == [reserving.identity.uid]
+        await store.change(of, paused=False, allowed=Consent("All"))
+        assert list(granted(await store.ask(heir))) == [heir.identity.uid]
+
+
+@pytest.mark.parametrize("retain", [False, True])
+async def test_the_heir_comes_again(database_url: str, *, retain: bool) -> None:
+    """Re-created by Git, and renewed after its end, it has its address again, though nothing is reserved by then."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29", cool_down=300)
+        reserving = claim(of, term=RESERVE)
+        await store.ask(reserving)
+        heir = taker(of, reserving, name="heir", term=Term(24 * HOUR), retain=retain)
+        assert texts(await store.ask(heir)) == ["10.0.0.1"]
+        await store.release(heir)
+        again = taker(of, reserving, name="heir", term=Term(24 * HOUR), retain=retain)
+        assert texts(await store.ask(again)) == ["10.0.0.1"]
+        await store.lapse(again)
+        await store.expire()
+        assert texts(await store.ask(edited(again, term=Term(24 * HOUR, datetime.now(UTC))))) == ["10.0.0.1"]
+        assert only(await store.ask(taker(of, reserving, name="stranger"))).reason is Reason.RESERVATION_NOT_FOUND
+
+
+async def test_who_names_a_reservation_waits_for_nothing_else(database_url: str) -> None:
+    """A claim that waited leaves the queue with that edit, and those behind it are served."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29")
+        held = await store.take(of, 6)
+        large, small = claim(of, count=4), claim(of)
+        for one in (large, small):
+            await store.ask(one)
+        assert only(await store.ask(edited(large, reservation="nobody"))).reason is Reason.RESERVATION_NOT_FOUND
+        assert await store.waiting(of) == [small.identity.uid]
+        await store.release(*held[:4])
+        assert list(granted(await store.serve(of))) == [small.identity.uid]
+
+
+async def test_what_was_handed_over_does_not_come_back(database_url: str) -> None:
+    """A status that was not written since shows an end still: nothing is revived, and a new mode gets others."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29")
+        reserving = claim(of, term=RESERVE)
+        (said,) = (await store.ask(reserving)).outcomes
+        assert isinstance(said, Granted)
+        assert said.expires_at is not None
+        heir = taker(of, reserving)
+        await store.ask(heir)
+        shown = {reserving.identity.uid: "10.0.0.1", heir.identity.uid: "10.0.0.1"}
+        found = await store.audit.compare(shown, {reserving.identity.uid: said.expires_at}, settled_seconds=0)
+        assert [one.type for one in found if one.claim_uid == reserving.identity.uid] == [FindingType.UNBACKED]
+        await store.claims.keep([Promise(reserving.identity.uid, 1, said.expires_at, RESERVE)])
+        assert only(await store.ask(reserving)).reason is Reason.EXPIRED_ALLOCATION
+        assert texts(await store.ask(edited(reserving, term=Term()))) == ["10.0.0.2"], "as its message says"
+
+
+async def test_a_live_claim_becomes_a_reservation(database_url: str) -> None:
+    """For as long as it says, from now: what its lease was before does not end it."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29")
+        one = claim(of, term=Term(24 * HOUR))
+        await store.ask(one)
+        five = "since = since - interval '5 hours', expires_at = expires_at - interval '5 hours'"
+        await store.sql(f"update ipam.term set {five}")
+        await store.ask(edited(one, term=RESERVE))
+        assert await until(store, one) == 60
+        heir = taker(of, one)
+        assert list(granted(await store.ask(heir))) == [heir.identity.uid]

@@ -253,3 +253,21 @@ async def test_in_an_lru_pool_what_is_over_counts_no_more(database_url: str) -> 
         await store.sql("update ipam.memory set at = now() - interval '90 days'")
         await store.ownership.tidy(timedelta(days=30))
         assert await store.value("select array_agg(key) from ipam.memory") == ["web-0"]
+
+
+async def test_all_come_back_though_there_is_a_quota(database_url: str) -> None:
+    """One at a time, because each takes of its namespace's room, and at once: nobody waits for what is kept for it."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/29", quota=6)
+        kept = [claim(of, name=f"k{k}", retain=True) for k in range(3)]
+        await store.allocate(of, kept)
+        await store.release(*kept)
+        await store.take(of, 3)
+        await store.change(of, paused=True)
+        again = [claim(of, name=f"k{k}", retain=True) for k in range(3)]
+        await store.allocate(of, again)
+        await store.change(of, paused=False)
+        served = await store.serve(of)
+        while served.due and min(due.seconds for due in served.due) <= 0:
+            served = await store.serve(of)
+        assert {one.identity.uid for one in again} <= set(await store.held())

@@ -32,6 +32,7 @@ from ipam_operator.domain.outcome import Reason, Refused
 _ONE_OF = "must be set, or else poolSelector or networkRef, and not two of them"
 _RESERVE_FOR = timedelta(hours=1)
 _ONE_MODE = "spec.reservationRef takes a reservation over, which spec.mode Reserve makes: take one of them away"
+_ITS_ADDRESS = "spec.reservationRef says which address by itself: take spec.address away"
 _ONE_ADDRESS = "must be 1 when spec.address or spec.macAddress says which one"
 _ELSEWHERE = (
     " Absent: the claim's own. Pools of another namespace serve the claim if their spec.allowedNamespaces allow it."
@@ -260,6 +261,8 @@ class IPClaimSpec(Document):
             detail = None  # an edit may have taken details away; a first spec has none to take
         if self.mode == "Reserve" and self.reservation_ref is not None:
             return Refused(identity, Reason.INVALID_SPEC, _ONE_MODE)
+        if self.address is not None and self.reservation_ref is not None:
+            return Refused(identity, Reason.INVALID_SPEC, _ITS_ADDRESS)
         term: Term | None = Term(self.lease, self.renewed_at)
         if self.mode == "Reserve":
             term = Term(self.reserve_for or _RESERVE_FOR, self.renewed_at, reserved=True)

@@ -272,6 +272,13 @@ def _unreserved(facts: Mapping[str, Any], count: int) -> str:
         )
     if not facts["here"]:
         return f"IPClaim {name} has reserved addresses of another pool than this claim asks for; ask for the same"
+    if facts.get("closed") is not None:
+        why = {
+            "paused": "is paused",
+            "retiring": "is being deleted",
+            "forbidden": "does not allow this namespace any more",
+        }
+        return f"the pool of IPClaim {name} {why[facts['closed']]}; what it has reserved cannot be taken over for now"
     if facts.get("holdsLength") != facts.get("length"):
         held = "addresses" if facts.get("holdsLength") is None else f"/{facts['holdsLength']} prefixes"
         return f"{_asked(facts, count)} asked; IPClaim {name} has reserved {held}: spec.prefixLength must be the same"

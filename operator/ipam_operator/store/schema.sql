@@ -157,7 +157,7 @@ comment on table lease is 'The ledger: one row per live or cooling address, so t
 CREATE UNIQUE INDEX lease_claim ON ipam.lease USING btree (claim_uid, ordinal) WHERE (released_at IS NULL);
 CREATE INDEX lease_cooling ON ipam.lease USING btree (pool_id, reusable_at, addr) WHERE (released_at IS NOT NULL);
 CREATE UNIQUE INDEX lease_mac ON ipam.lease USING btree (network_id, mac) WHERE ((mac IS NOT NULL) AND (released_at IS NULL));
-CREATE INDEX lease_retained ON ipam.lease USING btree (pool_id, namespace) WHERE (retained IS NOT NULL);
+CREATE INDEX lease_retained ON ipam.lease USING btree (pool_id, namespace, retained) WHERE (retained IS NOT NULL);
 CREATE TRIGGER lease_inserted AFTER INSERT ON ipam.lease REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION lease_inserted();
 CREATE TRIGGER lease_updated AFTER UPDATE ON ipam.lease REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION lease_updated();
 comment on column lease.act is 'What history is told: A granted, C changed while held, R released, F retention ended by hand, K kept from an earlier pool of the name.';
@@ -407,6 +407,8 @@ create table term (
     expired_at timestamp with time zone,
     reserved boolean not null default false,
     taken_by text,
+    namespace text not null default ''::text,
+    name text not null default ''::text,
     constraint term_pkey PRIMARY KEY (claim_uid),
     constraint term_check CHECK (((expires_at IS NULL) OR (since IS NOT NULL))),
     constraint term_check1 CHECK (((since IS NULL) OR (expired_at IS NULL))),
@@ -414,8 +416,9 @@ create table term (
 ) with (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=1000);
 comment on table term is 'Claims that hold for a while only; those without a row hold until they are deleted.';
 CREATE INDEX term_expiry ON ipam.term USING btree (expires_at) WHERE (expires_at IS NOT NULL);
-CREATE INDEX term_reserved ON ipam.term USING btree (claim_uid) WHERE reserved;
+CREATE INDEX term_reserved ON ipam.term USING btree (namespace, name) WHERE reserved;
 comment on column term.lease is 'As the claim asks; null: as the pool has it.';
+comment on column term.name is 'Of a reservation''s claim.';
 comment on column term.renewed_at is 'spec.renewedAt that was acted upon: any other one is a renewal.';
 comment on column term.reserved is 'A reservation: confirmed by the claim itself, or taken over by another one.';
 comment on column term.since is 'When the term began, by this database''s clock; null: nothing is held, and no claim shows an end.';
@@ -463,9 +466,9 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 7c42c43b7ccfbed951203a6ddb4ea8c7
 -- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[], resources text[] DEFAULT NULL::text[], renews boolean[] DEFAULT NULL::boolean[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 832ff26483707f5dad23c40a11b0ef05
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 5e184cc8c881b8bb063ed8aa3e49e92a
 -- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, its_length integer, its_dual boolean, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[], resources text[] DEFAULT NULL::text[], renews boolean[] DEFAULT NULL::boolean[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body fc0abf8f8b7d5d87598753fc94a2e201
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 0ca786f85c6fba607ed7e2161f33ffdb
 -- function answered(uids uuid[]) 
 --     returns SETOF answer language plpgsql stable set plan_cache_mode=force_generic_plan body 647272ca4a30de3792f68c679e92f376
 -- function any_macs() 
@@ -473,7 +476,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function anyone_waits(p pool) 
 --     returns boolean language plpgsql stable body 3ac70f286d35aef6b1d3a5370bb57eb2
 -- function ask_terms(uids uuid[], spec_generations bigint[], leases interval[], renewals timestamp with time zone[], reserves boolean[], OUT changed uuid[], OUT renewed uuid[]) 
---     returns record language plpgsql set plan_cache_mode=force_generic_plan body 9ac9d1aa6a7c12fd471e27f200b93fb8
+--     returns record language plpgsql set plan_cache_mode=force_generic_plan body 1fd7e9bf973e0117664b04ed72f376f8
 -- function assign_selectors(its_namespace text) 
 --     returns void language plpgsql body c83b15bbed39b15114264e962e220032
 -- function available(p pool, enough bigint) 
@@ -500,8 +503,10 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns uuid language plpgsql body fcf044ead57bcb54cfd80fc5e42ece3e
 -- function clamped_size(lo inet, hi inet) 
 --     returns bigint language sql immutable strict parallel safe body e67cd954bd276667a4946befb7b56e99
+-- function closed_to(p pool, its_namespace text) 
+--     returns text language plpgsql stable body 1ac2d9723249004eb26cd764b20cfa36
 -- function compare(uids uuid[], shown text[], ending uuid[], ends timestamp with time zone[]) 
---     returns TABLE(finding text, claim_uid uuid, pool_uid uuid, pool_namespace text, pool_name text, network_uid uuid, namespace text, name text, generation bigint, addrs text, age_seconds double precision) language sql stable set plan_cache_mode=force_custom_plan body 11b967fc5afd675622c5bf2d062bb3b3
+--     returns TABLE(finding text, claim_uid uuid, pool_uid uuid, pool_namespace text, pool_name text, network_uid uuid, namespace text, name text, generation bigint, addrs text, age_seconds double precision) language sql stable set plan_cache_mode=force_custom_plan body 87b77e7932e26f4b6d373f54ad0e61bb
 -- function confirm(its_what text, seconds double precision) 
 --     returns void language sql body b34947afa784eabef6e480a54f18dcd0
 -- function confirmed(its_what text) 
@@ -537,7 +542,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function full_up(p pool) 
 --     returns text[] language plpgsql stable body 4939de9fcae0c1e6109a4c96c4c5ea43
 -- function grant_leases(p pool, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], addrs inet[], beside boolean DEFAULT false, its_reason text DEFAULT NULL::text) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body f507fc7b6fa4d617ba82217dcc2ef27c
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d333f0513e6f16ed9e3b347574b256a4
 -- function grant_part(p pool, w waiting, addrs inet[], beside boolean) 
 --     returns SETOF answer language plpgsql body aa05e9f918dbc8aa7a91b98f4897eef3
 -- function half(a inet, first_byte integer) 
@@ -561,7 +566,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function keep_retained(it integer, its_namespace text, its_name text) 
 --     returns void language sql body 4d04e87f7f926e5e02aa5ab99a516e9d
 -- function keep_terms(uids uuid[], spec_generations bigint[], ends timestamp with time zone[], acted boolean[], leases interval[], renewals timestamp with time zone[], reserves boolean[]) 
---     returns void language plpgsql set plan_cache_mode=force_generic_plan body ec6ace81541184a6e94da8786b3edf80
+--     returns void language plpgsql set plan_cache_mode=force_generic_plan body a778069f66fb0cf635ef2dcda964bdbe
 -- function keepers(uids uuid[], retains boolean[]) 
 --     returns uuid[] language sql stable body 89e0c050af5b111d331c7a306af90def
 -- function kept(p pool, w waiting) 
@@ -578,6 +583,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns numeric language sql immutable body 44ea08c91b1be1c066636b58bafb7256
 -- function lease_updated() 
 --     returns trigger language plpgsql body f97f83c10ad6881e30083aa3d33697ae
+-- function leave_queues(uids uuid[]) 
+--     returns SETOF answer language plpgsql body afb23c8f9a34a3fca3375038a4ab3e43
 -- function lends(p pool, to_namespace text) 
 --     returns boolean language plpgsql stable body f7aefaa8c4e76baf056c22269b5a079f
 -- function lock_macs(networks integer[], macs macaddr[]) 
@@ -685,7 +692,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function renewable(lim integer) 
 --     returns TABLE(claim_uid uuid, generation bigint, namespace text, name text, resource text, expires_at timestamp with time zone) language sql stable body 3c20c8d6d7278570b3ce38c4ffe66d82
 -- function reservation(pools integer[], its_namespace text, its_name text) 
---     returns TABLE(claim_uid uuid, pool_id integer, addrs inet[], here boolean) language sql stable body c073bbb6934dd630b97462f3e2ffc3ba
+--     returns TABLE(claim_uid uuid, pool_id integer, addrs inet[], here boolean) language sql stable body 4d5a906af235af27a61fcecd530af565
 -- function resign(me text) 
 --     returns void language sql body 260103acc75017888bbd6a5afd42a031
 -- function retained(its_namespace text, lim integer) 
@@ -709,7 +716,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function serve_pair(p pool, other pool, uid uuid) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 2763b30a7cbc113e1596ca3d69cf5f7b
 -- function serve_returning(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 8393aa582202ce7524878454d8badae4
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 4beb545409c810e8b13a393c69ff6ac6
 -- function serve_returning_pairs(p pool) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body a71403b4d3c7d4cb5a9a1297726a0869
 -- function serve_selected(p pool, lim integer) 
@@ -749,13 +756,15 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function take_oldest(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 260d49cef7f65d5682bb260f6a6f9e54
 -- function take_over(pools integer[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], reservations text[], lengths integer[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 3704af032fb7e272b98c0ecb45ae902a
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body c0f3382b9782d8caa404a215ca12bc73
 -- function take_random(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 09d27cea63a337c4f68a24f988c9a53e
 -- function term_of(p pool, asked interval) 
 --     returns interval language sql immutable body 6f8a1643998005c245af1f332f78ed75
 -- function tidy(remember interval) 
 --     returns bigint language plpgsql body e4c0a66c5b2da4a0cce86596b1e5c72b
+-- function to_refuse(pools integer[], uids uuid[], namespaces text[], names text[], reservations text[]) 
+--     returns uuid[] language plpgsql body 56d7b5ece299d07a1b3feb90b9cc08ff
 -- function twins_answers(p pool, uids uuid[]) 
 --     returns SETOF answer language sql stable body 17843df7335ac6c053b71b1d1164a3fd
 -- function twins_queue(pool_name text) 
@@ -768,5 +777,5 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 5e847465f661951c119a34ab070c7251
 -- function waiting_for_blocks(p pool, uids uuid[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 9e4129b5b4f0f489473d94d650fb7faf
--- function without_reservation(pools integer[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], reservations text[], lengths integer[]) 
---     returns SETOF answer language sql stable body 7a43abaa3e163f83635236b7dc780ab8
+-- function without_reservation(pools integer[], refused uuid[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], reservations text[], lengths integer[]) 
+--     returns SETOF answer language sql stable body 42f47c9774fa9772558f1c4df423e860

@@ -12,7 +12,7 @@ create or replace function ipam.noted(uid uuid, info jsonb) returns ipam.answer 
 $$;
 
 -- What claims ask for. Another `renewed_at` in a newer spec is a renewal, and makes an expired claim a new one: its value
--- is compared with no clock. So does a reservation that is one no more. Says whose term is another one now, and who of
+-- is compared with no clock. So is a reservation that is one no more, or is one now. Says whose term is another one now, and who of
 -- those has renewed it.
 create or replace function ipam.ask_terms(
     uids uuid[], spec_generations bigint[], leases interval[], renewals timestamptz[], reserves boolean[],
@@ -29,7 +29,7 @@ begin
         where not exists (select from ipam.tombstone x where x.claim_uid = u.uid)),
     news as (
         select w.*, t.claim_uid is not null and (
-            w.renewed_at is distinct from t.renewed_at and w.renewed_at is not null or t.reserved and not w.reserved)
+            w.renewed_at is distinct from t.renewed_at and w.renewed_at is not null or t.reserved <> w.reserved)
             renewal
         from wanted w left join ipam.term t on t.claim_uid = w.uid
         where case when t.claim_uid is null then w.lease is not null or w.renewed_at is not null
@@ -57,7 +57,8 @@ begin
         expired_at = case when t.claim_uid = any(asked.renewed) then null else t.expired_at end;
     -- Of those that hold already, the end moves; a term that is new to them begins now.
     update ipam.term t set since = coalesce(t.since, now()),
-        expires_at = coalesce(t.since, now()) + ipam.term_of(p, t.lease)
+        expires_at = coalesce(t.since, now()) + ipam.term_of(p, t.lease),
+        namespace = case when t.reserved then l.namespace else '' end, name = case when t.reserved then l.name else '' end
     from ipam.lease l join ipam.pool p on p.id = l.pool_id
     where t.claim_uid = any(asked.uids)
         and l.claim_uid = t.claim_uid and l.released_at is null and l.ordinal = 0;
@@ -80,7 +81,7 @@ begin
         spec_generation = case when u.acted then u.spec_generation else t.spec_generation end,
         lease = case when u.acted then make_interval(secs => extract(epoch from u.lease)::float8) else t.lease end,
         renewed_at = case when u.acted then u.renewed_at else t.renewed_at end,
-        reserved = case when u.acted then u.reserved else t.reserved end, taken_by = null,
+        reserved = case when u.acted then u.reserved else t.reserved end,
         -- A lease that is edited later counts from when this one began.
         since = greatest(t.since, least(now(), u.until - ipam.term_of(p, u.lease))), expires_at = u.until,
         expired_at = null
@@ -88,7 +89,7 @@ begin
         u(uid, spec_generation, until, acted, lease, renewed_at, reserved)
     left join ipam.lease l on l.claim_uid = u.uid and l.ordinal = 0 and l.released_at is null
     left join ipam.pool p on p.id = l.pool_id
-    where t.claim_uid = u.uid and t.spec_generation <= u.spec_generation
+    where t.claim_uid = u.uid and t.spec_generation <= u.spec_generation and t.taken_by is null
         and coalesce(t.expires_at, t.expired_at, '-infinity') < u.until;
     insert into ipam.term (claim_uid, spec_generation, lease, renewed_at, reserved, since, expires_at)
     select u.uid, u.spec_generation, make_interval(secs => extract(epoch from u.lease)::float8), u.renewed_at, u.reserved,
@@ -99,6 +100,8 @@ begin
     left join ipam.pool p on p.id = l.pool_id
     where not exists (select from ipam.tombstone x where x.claim_uid = u.uid)
     on conflict (claim_uid) do nothing;
+    update ipam.term t set namespace = l.namespace, name = l.name from ipam.lease l
+    where t.claim_uid = any(uids) and t.reserved and l.claim_uid = t.claim_uid and l.released_at is null and l.ordinal = 0;
 end $$;
 
 -- The term of claims that have just been granted something begins, unless it has an end that they show; says when it ends.

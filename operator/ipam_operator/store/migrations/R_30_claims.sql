@@ -20,6 +20,8 @@ begin
     end if;
     if p.default_lease is not null or exists (select from ipam.term t where t.claim_uid = any(uids)) then
         return query select * from ipam.start_terms(p, uids, spec_generations);
+        update ipam.term t set namespace = u.namespace, name = u.name from unnest(uids, namespaces, names) u(uid, namespace, name)
+        where t.claim_uid = u.uid and t.reserved;
     end if;
     if macs then
         return query select n.* from ipam.claim_detail d
@@ -315,6 +317,7 @@ declare
     keep int[];
     strangers int[];
     misfits int[];
+    refused uuid[];
     twins uuid[];
     late int[] := '{}';
     lucky int[] := '{}';
@@ -376,6 +379,9 @@ begin
         end if;
     end if;
     if reservations is not null then
+        if leases is not null then  -- who is renewed may take over
+            perform ipam.ask_terms(uids, spec_generations, leases, renewals, reserves);
+        end if;
         return query select * from ipam.take_over(
             array[p.id], uids, spec_generations, namespaces, names, counts, actors, reservations, lengths);
     end if;
@@ -387,10 +393,13 @@ begin
         keep := ipam.unanswered(uids);
     end if;
     if reservations is not null then
+        refused := ipam.to_refuse(array[p.id], uids, namespaces, names, reservations);
+        return query select * from ipam.leave_queues(refused);
         return query select * from ipam.without_reservation(
-            array[p.id], uids, spec_generations, namespaces, names, counts, reservations, lengths);
+            array[p.id], refused, uids, spec_generations, namespaces, names, counts, reservations, lengths);
         keep := array(
-            select i from unnest(coalesce(keep, array(select generate_subscripts(uids, 1)))) i where reservations[i] is null);
+            select i from unnest(coalesce(keep, array(select generate_subscripts(uids, 1)))) i
+            where uids[i] <> all(refused));
     end if;
     if exists (select from unnest(namespaces) s where s <> pool_namespace) then
         keep := coalesce(keep, array(select generate_subscripts(uids, 1)));

@@ -277,8 +277,9 @@ begin
         return;
     end if;
     perform ipam.dismiss_holders(comers);
-    if p.quota is not null then
+    if p.quota is not null and cardinality(comers) > 1 then
         comers := comers[1:1];  -- its room is for one at a time
+        return query select * from ipam.due_now(p);
     end if;
     twins := ipam.mac_twins(p, comers);
     -- As they were seen: they may have turned elsewhere before they were locked.

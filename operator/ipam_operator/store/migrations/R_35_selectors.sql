@@ -258,6 +258,7 @@ declare
     keep int[];
     meant int[];
     home uuid[];
+    refused uuid[];
     changed uuid[];
 begin
     update ipam.selector q set used_at = now() where q.namespace = its_namespace and q.name = its_name returning * into s;
@@ -300,6 +301,9 @@ begin
     end if;
     meant := array(select q.id from ipam.pool q where q.namespace = its_namespace and its_name = any(q.selectors));
     if reservations is not null then
+        if leases is not null then
+            perform ipam.ask_terms(uids, spec_generations, leases, renewals, reserves);
+        end if;
         return query select * from ipam.take_over(
             meant, uids, spec_generations, namespaces, names, counts, actors, reservations, lengths);
     end if;
@@ -308,9 +312,11 @@ begin
     return query select * from ipam.answered(uids);
     keep := ipam.unanswered(uids);
     if reservations is not null then
+        refused := ipam.to_refuse(meant, uids, namespaces, names, reservations);
+        return query select * from ipam.leave_queues(refused);
         return query select * from ipam.without_reservation(
-            meant, uids, spec_generations, namespaces, names, counts, reservations, lengths);
-        keep := array(select i from unnest(keep) i where reservations[i] is null);
+            meant, refused, uids, spec_generations, namespaces, names, counts, reservations, lengths);
+        keep := array(select i from unnest(keep) i where uids[i] <> all(refused));
     end if;
     if keep = '{}' then
         return;

@@ -76,5 +76,5 @@ create or replace function ipam.compare(uids uuid[], shown text[], ending uuid[]
     union all
     select 'Renewed', e.uid, null, null, null, null, null, null, null, null, null
     from unnest(ending, ends) e(uid, until) left join ipam.term t on t.claim_uid = e.uid
-    where coalesce(t.expires_at, t.expired_at, '-infinity') < e.until
+    where coalesce(t.expires_at, t.expired_at, '-infinity') < e.until and t.taken_by is null
 $$;
