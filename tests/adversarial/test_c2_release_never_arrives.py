@@ -15,8 +15,8 @@ async def test_c2_deleted_while_nobody_ran(place: Tenant, books: Ledger, launch:
     await place.claims(["forced", "usual", "stays"])
     await place.bound("forced", "usual", "stays")
     service.kill9()
-    await place.api.patch("IPClaim", place.namespace, "forced", {"metadata": {"finalizers": None}})
     await place.delete("IPClaim", "forced", "usual")
+    await place.api.patch("IPClaim", place.namespace, "forced", {"metadata": {"finalizers": None}})
     assert set(await place.all("IPClaim")) == {"usual", "stays"}, "its finalizer holds the other one"
     assert set(await books.held(place.namespace)) == {"forced", "usual", "stays"}
     launch(SETTINGS)

@@ -116,3 +116,22 @@ async def test_a_spec_that_was_changed_under_its_lease(tenant: Tenant, ledger: L
     await tenant.edit("IPClaim", "claim", count=3)
     await watch_until(tenant.api, "IPClaim", tenant.namespace, lambda seen: len(addresses(seen["claim"])) == 3)
     assert await ledger.held(tenant.namespace) == {"claim": ["10.0.0.1", "10.0.0.2", "10.0.0.3"]}
+
+
+async def test_what_has_ended_is_not_shown(tenant: Tenant, ledger: Ledger) -> None:
+    """A claim that was turned to a full pool shows no address of the old one, and gets none of it again."""
+    await tenant.space()
+    await tenant.network("10.0.1.0/24", "other")
+    await tenant.pool("full", "other", ranges=["10.0.1.5"])
+    await tenant.reason("IPPool", "full", "Ready")
+    await tenant.claim("holder", "full")
+    await tenant.claim("claim")
+    await tenant.bound("holder", "claim")
+    await tenant.api.patch("IPClaim", tenant.namespace, "claim", {"status": {"address": None}}, subresource="status")
+    await tenant.edit("IPClaim", "claim", poolRef={"name": "full"})
+    turned = await tenant.reason("IPClaim", "claim", "PoolExhausted")
+    assert addresses(turned) == []
+    await tenant.edit("IPClaim", "claim", description="looked at once more")
+    await tenant.delete("IPClaim", "holder")
+    assert set(await ledger.held(tenant.namespace)) <= {"claim", "holder"}
+    assert ["10.0.0.1"] not in (await ledger.held(tenant.namespace)).values()

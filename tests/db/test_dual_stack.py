@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 
+import asyncpg
 import pytest_asyncio
 
 from ipam_operator.domain.model import PoolRequest, Selector, Term
@@ -221,6 +222,77 @@ async def test_taken_into_an_empty_store_by_halves(store: Store) -> None:
     await store.adopt(pools.four, half, "10.0.0.13")
     assert only(await store.adopt(pools.six, half, "2001:db8::13")).reason is Reason.ADDRESS_CONFLICT
     assert only(await store.ask(half)).reason is Reason.ADDRESS_CONFLICT, "never half of what it asks for"
+
+
+async def test_never_half_of_it(store: Store) -> None:
+    """Whoever has one pool's row, and sees a better pool come free meanwhile, leaves the claim to the next look."""
+    mac = "02:00:5e:10:00:01"
+    better = await store.pool(await store.network("10.0.0.0/24"), priority=5)
+    other = await store.pool(await store.network("10.1.0.0/24"), priority=1)
+    six = await store.pool(await store.network("2001:db8::/64"), "2001:db8::10", priority=5)
+    holder, both = claim(six), claim(BOTH, mac=mac)
+    await store.ask(holder)
+    assert only(await store.ask(both)).reason is Reason.POOL_EXHAUSTED
+    await store.release(holder)
+    connection = await asyncpg.connect(store.url)
+    held = connection.transaction()
+    await held.start()
+    await connection.execute("select from ipam.pool where uid = $1 for no key update", better.identity.uid)
+    network = await connection.fetchval("select network_id from ipam.pool where uid = $1", other.identity.uid)
+    await connection.execute("select ipam.lock_macs(array[$1::int], array[$2::text::macaddr])", network, mac)
+    asking = asyncio.create_task(store.ask(claim(other)))
+    blocked = "select exists (select from pg_locks where locktype = 'advisory' and not granted)"
+    while not await connection.fetchval(blocked):  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(0.01)
+    await held.commit()
+    await connection.close()
+    await asking
+    assert len((await store.held()).get(both.identity.uid, [])) in {0, 2}
+    await store.serve(six)
+    assert len((await store.held())[both.identity.uid]) == 2
+
+
+async def test_those_who_lack_a_family_are_in_nobodys_way(store: Store) -> None:
+    """However many they are: what is free of the other family is handed out behind them."""
+    pools = await made(store, four=4, six=1)
+    await store.ask(claim(pools.six))
+    for _ in range(11):
+        await store.allocate(BOTH, [claim(BOTH) for _ in range(100)])
+    assert granted(await store.ask(claim(pools.four)))
+
+
+async def test_the_shorter_of_two_leases(store: Store) -> None:
+    """Neither pool lends longer than it lets."""
+    await store.pool(await store.network("10.0.0.0/24"))
+    await store.pool(await store.network("2001:db8::/64"), max_lease=timedelta(minutes=10))
+    one = claim(BOTH, term=Term(timedelta(hours=5)))
+    for _ in range(2):
+        (outcome,) = (await store.ask(one)).outcomes
+        assert isinstance(outcome, Granted)
+        assert outcome.expires_at is not None
+        assert outcome.expires_at - outcome.allocated_at == timedelta(minutes=10)
+
+
+async def test_kept_within_the_quota_of_each(store: Store) -> None:
+    """What one of the pools would keep too much of is kept in neither."""
+    pools = await made(store)
+    await store.change(pools.six, quota=1)
+    for name in ("a", "b"):
+        one = claim(BOTH, name=name, retain=True)
+        assert granted(await store.ask(one))
+        await store.release(one)
+    assert ((await store.count(pools.four)).retained, (await store.count(pools.six)).retained) == (1, 1)
+
+
+async def test_who_has_its_mac_address(store: Store) -> None:
+    """Named, in whichever of the networks it is."""
+    pools = await made(store)
+    mac = "02:00:5e:10:00:01"
+    for of in (pools.four, pools.six):
+        holder, both = claim(of, mac=mac), claim(BOTH, mac=mac)
+        await store.ask(holder)
+        assert f"IPClaim {holder.identity.ref.name}" in only(await store.ask(both)).message
+        await store.release(both, holder)
 
 
 def test_it_is_another_queue() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from ipam_operator.domain.model import ClaimRequest, Prefixes
 from ipam_operator.domain.outcome import Reason
-from tests.support.store import Store, claim, granted, only, selector, texts
+from tests.support.store import Store, claim, granted, network, only, pool, selector, texts
 
 
 def edited(one: ClaimRequest, **changes: Any) -> ClaimRequest:
@@ -50,6 +50,35 @@ async def test_of_another_kind(database_url: str) -> None:
         assert texts(await store.ask(other)) == ["10.1.0.1", "2001:db8::1"]
         assert texts(await store.ask(edited(other, selector=four, pool=four.place))) == ["10.1.0.1"]
         await store.assert_history_is_ledger()
+
+
+async def test_of_two_families_or_one(database_url: str) -> None:
+    """As many addresses, and yet not what is asked for."""
+    async with Store(database_url) as store:
+        for cidr in ("10.0.0.0/24", "2001:db8::/64"):
+            await store.pool(cidr)
+        four, both = selector(family=4), selector(dual=True)
+        one = claim(four, count=2)
+        await store.ask(one)
+        one = edited(one, selector=both, pool=both.place, count=1)
+        assert texts(await store.ask(one)) == ["10.0.0.1", "2001:db8::1"]
+        assert texts(await store.ask(edited(one, selector=four, pool=four.place, count=2))) == ["10.0.0.1", "10.0.0.2"]
+
+
+async def test_a_place_that_is_not_there(database_url: str) -> None:
+    """A pool that is yet to come, or another network: nothing of the old place is held meanwhile."""
+    async with Store(database_url) as store:
+        net = await store.network("10.0.0.0/24")
+        of = await store.pool(net)
+        one, other = claim(of), claim(selector(network=net.identity.ref.name))
+        await store.ask(one)
+        await store.ask(other)
+        said = only(await store.ask(edited(one, pool=pool(network("10.1.0.0/24")).identity.ref)))
+        assert (said.reason, said.ended) == (Reason.POOL_NOT_FOUND, True)
+        elsewhere = selector(network="elsewhere")
+        said = only(await store.ask(edited(other, selector=elsewhere, pool=elsewhere.place)))
+        assert (said.reason, said.ended) == (Reason.POOL_NOT_FOUND, True)
+        assert await store.held() == {}
 
 
 async def test_nothing_ends_without_an_edit(database_url: str) -> None:

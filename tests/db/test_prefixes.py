@@ -140,6 +140,17 @@ async def test_small_ones_behind_a_hundred_large_ones(store: Store) -> None:
     assert texts(await store.ask(claim(p, length=28))) == ["10.0.0.16/28"]
 
 
+@pytest.mark.parametrize(("ranges", "length", "count"), [("10.0.0.0/24", 26, 5), ("10.0.0.0/22", 24, 2)])
+async def test_behind_very_many_that_do_not_fit(store: Store, ranges: str, length: int, count: int) -> None:
+    """Who never fits, or does not now, hides nobody who does."""
+    net = await store.network("10.0.0.0/16")
+    p = await made(store, prefixes(net, ranges, lengths=(length,)))
+    await store.allocate(p, [claim(p) for _ in range(3)])
+    for _ in range(11):
+        await store.allocate(p, [claim(p, count=count) for _ in range(100)])
+    assert granted(await store.ask(claim(p)))
+
+
 @pytest.mark.parametrize("length", [30, 32])
 async def test_as_long_as_what_it_is_of(store: Store, length: int) -> None:
     """A8: the prefix that is all there is goes out once."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from ipam_operator.domain.model import Consent, PoolRequest, Release, Selector
+from ipam_operator.domain.model import ClaimRequest, Consent, PoolRequest, Release, Selector
 from ipam_operator.domain.outcome import Granted, Reason
 from tests.support.store import Store, claim, claims, granted, network, only, pool, refused, selector, texts
 
@@ -389,3 +389,22 @@ def test_every_meaning_has_a_queue_of_its_own(size: int) -> None:
     assert one.place.name != other.place.name
     assert len(one.place.name) < 500
     assert selector(labels=labels, type="NAT").place != selector(labels=labels, network="NAT").place
+
+
+@pytest.mark.parametrize("dual", [False, True])
+async def test_the_first_of_its_kind_deleted_at_once(database_url: str, *, dual: bool) -> None:
+    """A claim that makes its selector known while it is deleted leaves nothing behind."""
+    async with Store(database_url) as store:
+        for cidr in ("10.0.0.0/24", "2001:db8::/64"):
+            await store.pool(cidr)
+        for turn in range(30):
+            await store.sql("delete from ipam.selector")
+            await store.sql("update ipam.pool set selectors = '{}'")
+            one = claim(selector(dual=True) if dual else selector(family=4))
+
+            async def go(one: ClaimRequest = one, turn: int = turn) -> None:
+                await asyncio.sleep(0.0005 * (turn % 12))  # into each phase of the answer
+                await store.release(one)
+
+            await asyncio.gather(store.ask(one), go())
+            assert await store.held() == {}

@@ -104,6 +104,8 @@ class Refused:
     message: str
     queue_position: int | None = None
     """1 is the head of the pool's queue; only for claims that wait."""
+    ended: bool = False
+    """What it held, and shows, has just ended, because its spec asks for something else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def outcome(answer: Answer, claim: Identity, pool: ObjectRef, *, count: int = 1,
             if answer.kind is AnswerKind.FORBIDDEN or (foreign and answer.kind is AnswerKind.NOT_FOUND):
                 return Refused(claim, Reason.TENANT_ISOLATION, _isolated(claim, pool))
             reason, message = _refusal(answer, pool, count)
-            return Refused(claim, reason, message, answer.queue_position)
+            return Refused(claim, reason, message, answer.queue_position, bool(answer.facts.get("ended")))
 
 
 def _pool(answer: Answer, asked: ObjectRef) -> ObjectRef:

@@ -271,7 +271,7 @@ class ClaimReconciler:
             self._inbox.done(item.uid)
             return
         if isinstance(outcome, Refused):
-            document = _keep_grant(item, document, outcome.reason)
+            document = document if outcome.ended else _keep_grant(item, document, outcome.reason)
             if item.status.get("reason") != outcome.reason:
                 self._announce(item.target, outcome, group=str(places.asked(item)))
         if status.same(item.status, document):

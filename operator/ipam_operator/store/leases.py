@@ -242,7 +242,9 @@ def _paired(answers: Iterable[Answer]) -> Iterable[Answer]:
             found[answer.uid, answer.kind, family] = answer
         else:
             first, second = (other, answer) if family == 6 else (answer, other)
-            found[answer.uid, answer.kind, 0] = replace(first, second=second)
+            # When the lease ends is known when both are there.
+            end = {name: value for name, value in answer.facts.items() if name == "expiresAt"}
+            found[answer.uid, answer.kind, 0] = replace(first, second=second, facts={**first.facts, **end})
     return found.values()
 
 

@@ -453,6 +453,7 @@ create table waiting (
     constraint waiting_wanted_check CHECK (full_length(wanted))
 ) with (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=1000);
 comment on table waiting is 'Claims in arrival order, by the name of their pool: they may queue before it exists.';
+CREATE INDEX waiting_dual ON ipam.waiting USING btree (pool_namespace, pool_name, count) WHERE dual;
 CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_name, priority DESC, seq);
 CREATE INDEX waiting_standing ON ipam.waiting USING btree (pool_namespace, pool_name, stands_until) WHERE (stands_until IS NOT NULL);
 CREATE INDEX waiting_wishes ON ipam.waiting USING btree (pool_namespace, pool_name) WHERE (wanted IS NOT NULL);
@@ -476,7 +477,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function anyone_waits(p pool) 
 --     returns boolean language plpgsql stable body 3ac70f286d35aef6b1d3a5370bb57eb2
 -- function ask_terms(uids uuid[], spec_generations bigint[], leases interval[], renewals timestamp with time zone[], reserves boolean[], OUT changed uuid[], OUT renewed uuid[]) 
---     returns record language plpgsql set plan_cache_mode=force_generic_plan body 1fd7e9bf973e0117664b04ed72f376f8
+--     returns record language plpgsql set plan_cache_mode=force_generic_plan body 8e61d7e56d2d7455581922401dff3b43
 -- function assign_selectors(its_namespace text) 
 --     returns void language plpgsql body c83b15bbed39b15114264e962e220032
 -- function available(p pool, enough bigint) 
@@ -518,7 +519,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function due_now(p pool) 
 --     returns SETOF answer language sql immutable body 9b5940211ea4c3389dcfadd87ec8632c
 -- function end_misheld(its_namespace text, its_name text, uids uuid[], counts integer[], wishes inet[], lengths integer[], edits boolean[], actors text[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 5bbd0413fc14b256611695bcfc16ecab
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body ab028f49546017b6e22dfd3f240e038e
 -- function end_retention(pool_namespace text, pool_name text, its_addr inet, its_actor text) 
 --     returns TABLE(namespace text, key text) language plpgsql body e5b7307585407f7a868b4d604c7f1151
 -- function enqueue(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], lengths integer[]) 
@@ -568,7 +569,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function keep_terms(uids uuid[], spec_generations bigint[], ends timestamp with time zone[], acted boolean[], leases interval[], renewals timestamp with time zone[], reserves boolean[]) 
 --     returns void language plpgsql set plan_cache_mode=force_generic_plan body a778069f66fb0cf635ef2dcda964bdbe
 -- function keepers(uids uuid[], retains boolean[]) 
---     returns uuid[] language sql stable body 89e0c050af5b111d331c7a306af90def
+--     returns uuid[] language sql stable body 20f2c1f2cea780a1348d73a93d8bfb11
 -- function kept(p pool, w waiting) 
 --     returns bigint language sql stable body 23fcc17538ed1f9b9faa07b05205664e
 -- function key_of(uid uuid, its_name text) 
@@ -583,6 +584,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns numeric language sql immutable body 44ea08c91b1be1c066636b58bafb7256
 -- function lease_updated() 
 --     returns trigger language plpgsql body f97f83c10ad6881e30083aa3d33697ae
+-- function least_term(its_uid uuid, asked interval) 
+--     returns interval language plpgsql stable body c7b9c5ddb5da826679a90df14586ae83
 -- function leave_queues(uids uuid[]) 
 --     returns SETOF answer language plpgsql body afb23c8f9a34a3fca3375038a4ab3e43
 -- function lends(p pool, to_namespace text) 
@@ -680,7 +683,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function refuse_change() 
 --     returns trigger language plpgsql body 6735417d6d3fe4075536858e37350214
 -- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean, retention interval DEFAULT NULL::interval, retains boolean[] DEFAULT NULL::boolean[], its_reason text DEFAULT 'Deleted'::text) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 7f3b9691f95f56688ab291a118532598
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body bee303f579163d8fe253f1415a59051e
 -- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text, retention interval DEFAULT NULL::interval) 
 --     returns jsonb language plpgsql body e5d72d78887fe4495b2ef42a050ea126
 -- function remember_details(uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[], macs macaddr[], retains boolean[], resources text[], renews boolean[]) 
@@ -688,7 +691,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function remember_refusal(its_kind text, its_namespace text, its_name text, its_uid uuid, its_reason text, its_message text) 
 --     returns void language sql body 1bdc9d27f2a025a3ec33ef8898ef7074
 -- function renew(uids uuid[], lease_generations bigint[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 4536b43ed9ae625a27c283db9866cf52
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body a69984f203cf9a1c5e05a386f2e535bc
 -- function renewable(lim integer) 
 --     returns TABLE(claim_uid uuid, generation bigint, namespace text, name text, resource text, expires_at timestamp with time zone) language sql stable body 3c20c8d6d7278570b3ce38c4ffe66d82
 -- function reservation(pools integer[], its_namespace text, its_name text) 
@@ -710,7 +713,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function serve(pool_namespace text, pool_name text, lim integer, tell boolean) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body e58b58b286b3fd4001a0f274731747a0
 -- function serve_blocks(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 4a4ff405f7673dd26b9d79d53395dd24
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 2fa356ba6f4feec2bc1d3b0c9c4b7911
 -- function serve_mac_edits(p pool) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body ee1cc3d0509910a627c465514b23a92f
 -- function serve_pair(p pool, other pool, uid uuid) 
@@ -722,9 +725,9 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function serve_selected(p pool, lim integer) 
 --     returns SETOF answer language plpgsql body 67acd5047b59372bac40a06e80742dd1
 -- function serve_waiting(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body abb1bbcf6b2d1804547759660f6698c0
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 2663667b389c8e8d272495ccbaa7b58b
 -- function served_next(p pool, stock bigint, full_up text[], lim integer) 
---     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body d880e47fd72e8f6c9e39a279a10d2112
+--     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 6f8c7dc51cdcb5b770d86efd244c7783
 -- function set_aside(p pool, twins uuid[], served uuid[]) 
 --     returns uuid[] language sql body 2a823a4d2947ef77ba60ffe6da8a5e35
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 
@@ -736,7 +739,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function standing(its_namespace text, its_name text, uids uuid[]) 
 --     returns TABLE(claim_uid uuid, namespace text, name text, generation bigint, count integer, place bigint, length integer) language sql stable body 0d2a6c2c20011d1523d8dbe2b089ef84
 -- function start_terms(p pool, uids uuid[], spec_generations bigint[]) 
---     returns SETOF answer language sql body 9c036905f814b4e46de28cbb064c4205
+--     returns SETOF answer language sql body 846ef2f8b641ef65f21edd653149f5fb
 -- function store_run() 
 --     returns text language sql stable body 5e65892ac78b35811d20fa9daa95cd57
 -- function strangers_queue(pool_name text) 

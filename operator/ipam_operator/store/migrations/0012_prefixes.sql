@@ -39,6 +39,7 @@ alter table waiting add length int;
 comment on column waiting.length is 'Of the prefixes that are asked for; null: of the pool''s default, or addresses.';
 alter table waiting add dual boolean not null default false;
 comment on column waiting.dual is 'Asks for `count` addresses of each family, of two pools: both or none.';
+create index waiting_dual on waiting (pool_namespace, pool_name, count) where dual;
 alter table selector add dual boolean not null default false, add length int;
 comment on column selector.dual is 'Its claims ask for addresses of both families.';
 comment on column selector.length is 'Of the prefixes that are asked for; null: addresses.';

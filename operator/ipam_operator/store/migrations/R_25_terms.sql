@@ -6,6 +6,14 @@ create or replace function ipam.term_of(p ipam.pool, asked interval) returns int
         then least(coalesce(asked, p.default_lease), p.max_lease) end
 $$;
 
+-- The same of a claim that holds addresses of several pools.
+create or replace function ipam.least_term(its_uid uuid, asked interval) returns interval language plpgsql stable as $$
+begin
+    return (
+        select min(ipam.term_of(p, asked)) from ipam.lease l join ipam.pool p on p.id = l.pool_id
+        where l.claim_uid = its_uid and l.released_at is null);
+end $$;
+
 create or replace function ipam.noted(uid uuid, info jsonb) returns ipam.answer language sql immutable as $$
     select uid, 'Note', null::inet[], null::bigint, null::timestamptz, null::text, null::text, null::bigint, null::int,
         null::int, null::inet, null::inet[], info
@@ -57,7 +65,7 @@ begin
         expired_at = case when t.claim_uid = any(asked.renewed) then null else t.expired_at end;
     -- Of those that hold already, the end moves; a term that is new to them begins now.
     update ipam.term t set since = coalesce(t.since, now()),
-        expires_at = coalesce(t.since, now()) + ipam.term_of(p, t.lease),
+        expires_at = coalesce(t.since, now()) + ipam.least_term(l.claim_uid, t.lease),
         namespace = case when t.reserved then l.namespace else '' end, name = case when t.reserved then l.name else '' end
     from ipam.lease l join ipam.pool p on p.id = l.pool_id
     where t.claim_uid = any(asked.uids)
@@ -113,7 +121,9 @@ create or replace function ipam.start_terms(p ipam.pool, uids uuid[], spec_gener
         from unnest(uids, spec_generations) u(uid, spec_generation) left join ipam.term t on t.claim_uid = u.uid
         where t.claim_uid is not null or p.default_lease is not null
         on conflict (claim_uid) do update set
-            since = coalesce(t.since, excluded.since), expires_at = coalesce(t.expires_at, excluded.expires_at)
+            since = coalesce(t.since, excluded.since),
+            expires_at = case when t.since = now() then least(t.expires_at, excluded.expires_at)  -- of its second pool
+                else coalesce(t.expires_at, excluded.expires_at) end
         returning claim_uid, expires_at, reserved)
     select n.* from begun
     cross join lateral ipam.noted(claim_uid, jsonb_build_object('expiresAt', expires_at, 'reserved', reserved)) n

@@ -23,7 +23,7 @@ begin
         select l.pool_id from ipam.lease l where l.claim_uid = any(uids) and l.released_at is null)
     order by q.id for no key update;
     with begun as (
-        update ipam.term t set since = now(), expires_at = now() + ipam.term_of(p, t.lease)
+        update ipam.term t set since = now(), expires_at = now() + ipam.least_term(l.claim_uid, t.lease)
         from unnest(uids, lease_generations) u(uid, generation)
         join ipam.claim_detail d on d.claim_uid = u.uid and d.auto_renew
         join ipam.lease l on l.claim_uid = u.uid and l.generation = u.generation and l.released_at is null and l.ordinal = 0

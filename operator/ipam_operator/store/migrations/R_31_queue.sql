@@ -54,7 +54,19 @@ declare
     barren jsonb := '{}';
     keeps boolean := exists (select from ipam.lease l where l.retained is not null);
     short text[] := '{}';  -- namespaces with claims that their quota cannot take any more
+    barred text;
 begin
+    -- Where the smallest of those who ask for both families lacks the other one, none of its queue is looked at.
+    for barred in
+        select distinct q.pool_name from ipam.waiting q
+        where q.dual and q.pool_namespace = p.namespace and q.pool_name = any(p.selectors)
+    loop
+        select q.* into w from ipam.waiting q
+        where q.dual and q.pool_namespace = p.namespace and q.pool_name = barred order by q.count, q.seq limit 1;
+        if ipam.beside(p, w) is null then
+            p.selectors := array_remove(p.selectors, barred);
+        end if;
+    end loop;
     loop
         looked := 0;
         -- Read and locked one by one: most calls serve one.
@@ -157,19 +169,24 @@ declare
     stands boolean := false;
     largest int;
 begin
-    -- Twice, when so many do not fit that nobody looks behind them: then at those only who may fit.
+    -- Twice, when so many do not fit that nobody looks behind them: then at those only who fit.
     for again in 0..1 loop
         select min(f.mlen) into largest from ipam.free_range f where f.pool_id = p.id and f.mlen is not null;
         exit when largest is null or stands or refused is not null or cardinality(uids) = lim
-            or again = 1 and cardinality(skipped) < 100;
+            or again = 1 and cardinality(skipped) < 100 and cardinality(head) < lim;
         if again = 0 then
             head := array(select h.claim_uid from ipam.head_of_queue(p, full_up, null, lim) h);
         else
             head := array(
-                select q.claim_uid from ipam.waiting q
-                where q.pool_namespace = p.namespace and q.pool_name = any(ipam.queues(p)) and q.wanted is null
-                    and coalesce(q.length, p.default_length) >= largest and q.namespace <> all(full_up)
-                    and q.claim_uid <> all(skipped)
+                with queue as materialized (
+                    select q.claim_uid, q.priority, q.seq, q.count, coalesce(q.length, p.default_length) length
+                    from ipam.waiting q
+                    where q.pool_namespace = p.namespace and q.pool_name = any(ipam.queues(p)) and q.wanted is null
+                        and q.namespace <> all(full_up) and q.claim_uid <> all(skipped)),
+                fits as materialized (
+                    select f.* from (select distinct q.length, q.count from queue q where q.length >= largest) f
+                    where f.count <= ipam.blocks_free(p.id, f.length, f.count))
+                select q.claim_uid from queue q join fits f on f.length = q.length and f.count = q.count
                 order by q.priority desc, q.seq limit lim);
         end if;
         for w in
@@ -320,7 +337,9 @@ declare
     pairs boolean := p.selectors <> '{}' and exists (
         select from ipam.waiting q
         where q.dual and q.pool_namespace = p.namespace and q.pool_name = any(p.selectors));
+    pair boolean;
     other ipam.pool;
+    taken_in ipam.pool;  -- whose network has the MAC address
 begin
     full_up := ipam.full_up(p);
     -- Locked, because a release that names another pool or a claim that turns to one may take a place away meanwhile.
@@ -394,13 +413,17 @@ begin
         taken := ipam.served_next(p, stock, full_up, left_over);
         continue when ipam.dismiss_holders(taken);
         twins := ipam.mac_twins(p, taken);
+        taken_in := p;
         if pairs then
             select b.* into other from ipam.waiting q cross join lateral ipam.beside(p, q) b
             where q.claim_uid = any(taken) and q.dual;
-            if other.id is not null and twins = '{}' then
+            pair := found;
+            exit when pair and other.id is null;  -- one of its pools has just changed hands: `serve` looks again
+            if pair and twins = '{}' then
                 twins := ipam.mac_twins(other, taken);
+                taken_in := other;
             end if;
-            if other.id is not null and twins = '{}' then
+            if pair and twins = '{}' then
                 return query select * from ipam.serve_pair(p, other, taken[1]);
                 exit when not found;  -- which should not be, and would be for ever
                 stock := ipam.available(p, stock);
@@ -412,7 +435,7 @@ begin
         end if;
         if twins <> '{}' then
             taken := array(select t from unnest(taken) t where t <> all(twins));
-            return query select * from ipam.twins_answers(p, ipam.set_aside(p, twins, taken));
+            return query select * from ipam.twins_answers(taken_in, ipam.set_aside(p, twins, taken));
         end if;
         with gone as (
             delete from ipam.waiting q where q.claim_uid = any(taken) returning q.*)

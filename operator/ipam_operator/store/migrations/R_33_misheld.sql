@@ -8,7 +8,6 @@ create or replace function ipam.end_misheld(
     actors text[]
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
-    p ipam.pool;
     s ipam.selector;
     ended record;
 begin
@@ -16,19 +15,24 @@ begin
     where q.namespace = its_namespace and (q.name = its_name or its_name = any(q.selectors))
         or q.id in (select l.pool_id from ipam.lease l where l.claim_uid = any(uids) and l.released_at is null)
     order by q.id for no key update;
-    select * into p from ipam.pool q where q.namespace = its_namespace and q.name = its_name and not q.retiring;
     select * into s from ipam.selector q where q.namespace = its_namespace and q.name = its_name;
     select array_agg(u.uid) uids, array_agg(u.actor) actors into ended
     from unnest(uids, counts, edits, actors) with ordinality u(uid, count, edit, actor, k)
     cross join lateral (
-        select count(*) addresses, bool_or(l.pool_id <> p.id) elsewhere, bool_or(l.of_prefix) prefixes,
-            min(ipam.low(l.addr)) addr, min(masklen(l.addr)) length, min(family(l.addr)) family
-        from ipam.lease l where l.claim_uid = u.uid and l.released_at is null) h
+        select count(*) addresses, count(*) filter (where family(l.addr) = 4) four, bool_or(l.of_prefix) prefixes,
+            min(ipam.low(l.addr)) addr, min(masklen(l.addr)) length, min(family(l.addr)) family,
+            bool_or(q.namespace <> its_namespace or case when s.name is null then q.name <> its_name
+                else n.name <> s.network end) elsewhere
+        from ipam.lease l join ipam.pool q on q.id = l.pool_id join ipam.network n on n.id = q.network_id
+        where l.claim_uid = u.uid and l.released_at is null) h
     where u.edit and h.addresses > 0 and (
-        h.elsewhere or h.addresses <> u.count * case when s.dual then 2 else 1 end or h.addr <> wishes[u.k]
+        h.elsewhere or h.addr <> wishes[u.k]
+        or case when s.dual then h.four <> u.count or h.addresses <> 2 * u.count
+            else h.addresses <> u.count or h.four not in (0, h.addresses) or h.family <> s.family end
         or not h.prefixes and lengths[u.k] is not null or h.prefixes and h.length <> lengths[u.k]
-        or h.prefixes and s.name is not null and s.length is null or h.family <> s.family);
+        or h.prefixes and s.name is not null and s.length is null);
     if ended.uids is not null then
         return query select * from ipam.release('{}', '{}', ended.uids, null, ended.actors, false, its_reason => 'Replaced');
+        return query select n.* from unnest(ended.uids) uid cross join lateral ipam.noted(uid, '{"ended": true}') n;
     end if;
 end $$;

@@ -2,15 +2,15 @@
 
 -- Those whose addresses are kept when they go. In a pool with a quota a namespace keeps no more than that.
 create or replace function ipam.keepers(uids uuid[], retains boolean[]) returns uuid[] language sql stable as $$
-    select coalesce(array_agg(k.claim_uid), '{}') from (
+    with k as (
         select l.claim_uid, p.quota, sum(count(*)) over (partition by p.id, l.namespace order by l.claim_uid) + (
             select count(*) from ipam.lease r
             where r.pool_id = p.id and r.namespace = l.namespace and r.retained is not null and r.reusable_at > now()) total
         from unnest(uids, retains) u(uid, retain) left join ipam.claim_detail d on d.claim_uid = u.uid
         join ipam.lease l on l.claim_uid = u.uid and l.released_at is null join ipam.pool p on p.id = l.pool_id
         where coalesce(u.retain, d.retain)
-        group by l.claim_uid, l.namespace, p.id) k
-    where k.quota is null or k.total <= k.quota
+        group by l.claim_uid, l.namespace, p.id)
+    select array(select k.claim_uid from k group by k.claim_uid having bool_and(k.quota is null or k.total <= k.quota))
 $$;
 
 -- Addresses that are kept, of one namespace's claims or (null) of all.
@@ -67,6 +67,12 @@ begin
     -- The selectors' and pools' rows, so that an allocation for one of these claims is either before us or sees the
     -- tombstone.
     if exists (select from unnest(pool_names) u(name) where u.name like '? %') then
+        -- A selector that we do not see yet is made by a claim that we are about to meet.
+        perform pg_advisory_xact_lock(hashtextextended('ipam.selectors/' || new.namespace, 0)) from (
+            select distinct u.namespace from unnest(pool_namespaces, pool_names) u(namespace, name)
+            where u.name like '? %' and not exists (
+                select from ipam.selector s where s.namespace = u.namespace and s.name = u.name)
+            order by u.namespace) new;
         perform from ipam.selector s join unnest(pool_namespaces, pool_names) u(namespace, name) using (namespace, name)
         order by s.namespace, s.name for no key update of s;
     end if;
