@@ -261,6 +261,27 @@ async def test_those_who_lack_a_family_are_in_nobodys_way(store: Store) -> None:
     assert granted(await store.ask(claim(pools.four)))
 
 
+async def test_it_does_not_starve(store: Store) -> None:
+    """Where both families are full and come free in turns, it gets both after others have passed it (ADR 9)."""
+    pools = await made(store, four=1, six=1)
+    held = [claim(pools.four), claim(pools.six)]
+    for one in held:
+        await store.ask(one)
+    both = claim(BOTH)
+    await store.ask(both)
+    for turn in range(8):
+        of = (pools.four, pools.six)[turn % 2]
+        later = claim(of)
+        await store.ask(later)
+        await store.release(held.pop(0))
+        got = granted(await store.serve(of))
+        held.append(later)
+        if both.identity.uid in got:
+            break
+    assert len((await store.held())[both.identity.uid]) == 2
+    await store.assert_tiled()
+
+
 async def test_the_shorter_of_two_leases(store: Store) -> None:
     """Neither pool lends longer than it lets."""
     await store.pool(await store.network("10.0.0.0/24"))

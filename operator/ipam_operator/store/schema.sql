@@ -727,7 +727,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function serve_waiting(p pool, lim integer) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 2663667b389c8e8d272495ccbaa7b58b
 -- function served_next(p pool, stock bigint, full_up text[], lim integer) 
---     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 6f8c7dc51cdcb5b770d86efd244c7783
+--     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body b673be38973e1c027c035cbc6e5b3c1e
 -- function set_aside(p pool, twins uuid[], served uuid[]) 
 --     returns uuid[] language sql body 2a823a4d2947ef77ba60ffe6da8a5e35
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 

@@ -55,8 +55,10 @@ declare
     keeps boolean := exists (select from ipam.lease l where l.retained is not null);
     short text[] := '{}';  -- namespaces with claims that their quota cannot take any more
     barred text;
+    lacking uuid[] := '{}';
 begin
-    -- Where the smallest of those who ask for both families lacks the other one, none of its queue is looked at.
+    -- Where the smallest of those who ask for both families lacks the other one, none of its queue is looked at. What its
+    -- first asks for is left free for ten minutes whenever others have got more than that.
     for barred in
         select distinct q.pool_name from ipam.waiting q
         where q.dual and q.pool_namespace = p.namespace and q.pool_name = any(p.selectors)
@@ -65,6 +67,14 @@ begin
         where q.dual and q.pool_namespace = p.namespace and q.pool_name = barred order by q.count, q.seq limit 1;
         if ipam.beside(p, w) is null then
             p.selectors := array_remove(p.selectors, barred);
+            select q.* into w from ipam.waiting q
+            where q.dual and q.pool_namespace = p.namespace and q.pool_name = barred
+            order by q.priority desc, q.seq limit 1 for update;
+            if w.stands_until > now() then
+                stock := greatest(stock - w.count, 0);
+            else
+                lacking := lacking || w.claim_uid;
+            end if;
         end if;
     end loop;
     loop
@@ -132,6 +142,12 @@ begin
         fits := least(fits, stock - given);
         full_up := full_up || short || array(select r.key from jsonb_each_text(rooms) r where r.value = '0');
     end loop;
+    if given > 0 and lacking <> '{}' then
+        update ipam.waiting q set
+            passed = case when q.passed + given > q.count then 0 else q.passed + given end,
+            stands_until = case when q.passed + given > q.count then now() + interval '10 minutes' end
+        where q.claim_uid = any(lacking);
+    end if;
     if given > 0 or refused is not null then
         update ipam.waiting q set
             passed = case when q.passed + given - u.before + refused > q.count then 0
