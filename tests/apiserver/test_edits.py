@@ -35,6 +35,7 @@ async def test_shrinking_below_what_is_held_is_refused(tenant: Tenant, ledger: L
     await tenant.claim("new")
     assert await tenant.address("new") == "10.0.0.40"
     assert pool["status"]["observedGeneration"] == pool["metadata"]["generation"] == 2
+    await tenant.capacity(usable="51")
     assert (await tenant.get("IPPool", "pool"))["status"]["effectiveRanges"] == ["10.0.0.10-10.0.0.60"]
     outside = [name for name, (address,) in held.items() if int(address.rpartition(".")[2]) > 14]
     await tenant.delete("IPClaim", "new", *outside)

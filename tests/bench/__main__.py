@@ -15,7 +15,7 @@ import uvloop
 
 from hack.places import ROOT
 from hack.processes import exit_on_signals
-from tests.bench import claims, store, terms
+from tests.bench import claims, prefixes, store, terms
 from tests.bench.figures import Figure, table
 from tests.bench.progress import elapsed, say
 from tests.bench.sides import Sides
@@ -37,6 +37,7 @@ def main() -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         if options.only != "claims":
             figures += runner.run(store.run(os.environ["IPAM_DATABASE_URL"], quick=options.quick))
+            figures += runner.run(prefixes.run(os.environ["IPAM_DATABASE_URL"], quick=options.quick))
             figures += runner.run(terms.run(os.environ["IPAM_DATABASE_URL"], quick=options.quick))
         if options.only != "store":
             figures += runner.run(_claims(quick=options.quick))

@@ -1,0 +1,100 @@
+"""A claim for a prefix, and one for both families: milliseconds of their one statement, among many that are held."""
+
+import random
+import time
+from ipaddress import ip_network
+from uuid import uuid4
+
+from ipam_operator.domain.model import (
+    ClaimRequest,
+    Fit,
+    Identity,
+    NetworkRequest,
+    ObjectRef,
+    PoolRequest,
+    Prefixes,
+    Release,
+    Selector,
+)
+from ipam_operator.domain.outcome import Accepted, Granted
+from ipam_operator.services.claims import Claims
+from ipam_operator.services.networks import Networks, Pools
+from ipam_operator.store.database import Database
+from ipam_operator.store.leases import Leases
+from ipam_operator.store.parents import Parents
+from tests.bench.figures import Figure, middle, quantile
+from tests.bench.ledger import NAMESPACE, Ledger, opened
+from tests.bench.progress import say
+
+LENGTHS = {"10.0.0.0/8": (22, 24, 26, 28), "2001:db8::/32": (44, 48, 52, 56)}
+WARM_UP = 20
+BATCH = 500
+
+
+async def run(server_url: str, *, quick: bool) -> list[Figure]:
+    """All figures of what is granted otherwise than a single address."""
+    held, samples = (3_000, 200) if quick else (20_000, 600)
+    figures: list[Figure] = []
+    async with opened(server_url) as ledger, Database(ledger.url, connections=1) as database:
+        claims = Claims(Leases(database))
+        for fit in Fit:
+            for cidr, lengths in LENGTHS.items():
+                pool = await _pool(
+                    database, cidr, f"{fit.value}-{len(figures)}".lower(), Prefixes(lengths, lengths[-1], fit)
+                )
+                seconds = await _prefixes(ledger, claims, pool.identity.ref, lengths, held, samples)
+                what = f"claim a prefix, p50, {fit.value} of {cidr}"
+                note = f"{held:,} were held, a third released; p99 {quantile(seconds, 0.99) * 1e3:.2f} ms"
+                figures.append(Figure(what, middle(seconds) * 1e3, "ms", at_most=1.5, note=note))
+        for cidr in ("172.16.0.0/12", "2001:db8:1::/64"):
+            await _pool(database, cidr, f"both-{cidr[:4]}", None)
+        both = Selector(NAMESPACE, NAMESPACE, dual=True)
+        seconds = [await _one(claims, both.place, selector=both) for _ in range(samples + WARM_UP)][WARM_UP:]
+        figures.append(Figure("claim both families, p50", middle(seconds) * 1e3, "ms"))
+    return figures
+
+
+async def _pool(database: Database, cidr: str, name: str, prefixes: Prefixes | None) -> PoolRequest:
+    parents = Parents(database)
+    network = NetworkRequest(_identity(f"net-{name}"), name, ip_network(cidr), "Unspecified")
+    pool = PoolRequest(_identity(name), network.identity.ref, "Dynamic", prefixes=prefixes)
+    for outcome in (await Networks(parents).apply(network), await Pools(parents).apply(pool)):
+        if not isinstance(outcome, Accepted):
+            raise TypeError(f"not accepted: {outcome}")
+    return pool
+
+
+async def _prefixes(
+    ledger: Ledger, claims: Claims, pool: ObjectRef, lengths: tuple[int, ...], held: int, samples: int
+) -> list[float]:
+    rng = random.Random(4)
+    asked = [_claim(pool, rng.choice(lengths)) for _ in range(held)]
+    for first in range(0, held, BATCH):
+        await claims.allocate(pool, asked[first : first + BATCH])
+    gone = rng.sample(asked, held // 3)
+    await claims.release([(Release(one.identity.uid), pool) for one in gone])
+    await ledger.connection.execute("update ipam.pool set cool_down = '0'")
+    await ledger.connection.execute("vacuum analyze")
+    seconds = [await _one(claims, pool, length=rng.choice(lengths)) for _ in range(samples + WARM_UP)][WARM_UP:]
+    say(f"{pool.name}: {middle(seconds) * 1e3:.2f} ms")
+    return seconds
+
+
+async def _one(
+    claims: Claims, place: ObjectRef, *, length: int | None = None, selector: Selector | None = None
+) -> float:
+    claim = _claim(place, length, selector)
+    began = time.perf_counter()
+    (outcome,) = (await claims.allocate(place, [claim])).outcomes
+    seconds = time.perf_counter() - began
+    if not isinstance(outcome, Granted):
+        raise TypeError(f"not granted: {outcome}")
+    return seconds
+
+
+def _claim(place: ObjectRef, length: int | None, selector: Selector | None = None) -> ClaimRequest:
+    return ClaimRequest(_identity(f"claim-{uuid4().hex[:12]}"), place, actor="bench", selector=selector, length=length)
+
+
+def _identity(name: str) -> Identity:
+    return Identity(uuid4(), ObjectRef(NAMESPACE, name), 1)
