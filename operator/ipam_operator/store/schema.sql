@@ -571,7 +571,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function keepers(uids uuid[], retains boolean[]) 
 --     returns uuid[] language sql stable body 20f2c1f2cea780a1348d73a93d8bfb11
 -- function kept(p pool, w waiting) 
---     returns bigint language sql stable body 23fcc17538ed1f9b9faa07b05205664e
+--     returns bigint language plpgsql stable body 61b59133a62ab8e8fda133ed939ede8d
 -- function key_of(uid uuid, its_name text) 
 --     returns text language plpgsql stable body 5fa616154068e45cdd749c473222bfe5
 -- function keys_shared(uids uuid[], namespaces text[], names text[]) 
@@ -719,7 +719,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function serve_pair(p pool, other pool, uid uuid) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 2763b30a7cbc113e1596ca3d69cf5f7b
 -- function serve_returning(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 4beb545409c810e8b13a393c69ff6ac6
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body ec262b105e3096296e745116f972c542
 -- function serve_returning_pairs(p pool) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body a71403b4d3c7d4cb5a9a1297726a0869
 -- function serve_selected(p pool, lim integer) 
@@ -755,7 +755,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function take_first(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body b732f1491e02c8cb479fc6341ae04496
 -- function take_for(p pool, uids uuid[], namespaces text[], names text[], counts integer[], chosen integer[] DEFAULT NULL::integer[], lengths integer[] DEFAULT NULL::integer[]) 
---     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 73ee089c3731800b3fa0db3c71adc734
+--     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body d12fa4a7b5c0c4d96430c995663ecdf1
 -- function take_oldest(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 260d49cef7f65d5682bb260f6a6f9e54
 -- function take_over(pools integer[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], reservations text[], lengths integer[]) 

@@ -245,7 +245,8 @@ begin
         for wish in
             select u.k, u.count, c.addr, c.generation
             from unnest(uids, namespaces, names, counts) with ordinality u(uid, namespace, name, count, k)
-            cross join lateral (select ipam.key_of(u.uid, u.name) key) i
+            -- Once for each, and apart: as part of an index condition it is dear enough for the planner to take another index.
+            cross join lateral (select ipam.key_of(u.uid, u.name) key offset 0) i
             cross join lateral (
                 select l.addr, l.generation, 0 way, -l.generation turn, l.ordinal from ipam.lease l
                 where l.pool_id = p.id and l.namespace = u.namespace and l.retained = i.key and l.reusable_at > now()

@@ -298,7 +298,7 @@ begin
                     where l.pool_id = p.id and l.namespace = w.namespace and l.retained = k.key and l.reusable_at > now()
                         and (s.length is null or masklen(l.addr) = s.length)
                 ) kept
-            from ipam.waiting w cross join lateral (select ipam.key_of(w.claim_uid, w.name) key) k
+            from ipam.waiting w cross join lateral (select ipam.key_of(w.claim_uid, w.name) key offset 0) k
             cross join lateral (select coalesce(w.length, p.default_length) length) s
             where w.pool_namespace = p.namespace and w.pool_name = any(ipam.queues(p)) and w.wanted is null and not w.dual
                 and w.namespace in (

@@ -1,11 +1,14 @@
 -- Claims for addresses of both families, out of one pool for each.
 
 -- How many addresses the pool keeps for this claim.
-create or replace function ipam.kept(p ipam.pool, w ipam.waiting) returns bigint language sql stable as $$
-    select count(*) from ipam.lease l
-    where l.pool_id = p.id and l.namespace = w.namespace and l.retained is not null
-        and l.retained = ipam.key_of(w.claim_uid, w.name) and l.reusable_at > now()
-$$;
+create or replace function ipam.kept(p ipam.pool, w ipam.waiting) returns bigint language plpgsql stable as $$
+declare
+    its_key text := ipam.key_of(w.claim_uid, w.name);
+begin
+    return (
+        select count(*) from ipam.lease l
+        where l.pool_id = p.id and l.namespace = w.namespace and l.retained = its_key and l.reusable_at > now());
+end $$;
 
 -- The pool of the other family that serves this claim beside `p`: of those that can, the one that it had, then the one of
 -- the highest priority; and `p` has to be that of its own family. Null: there is none now, or others are at it: whoever
