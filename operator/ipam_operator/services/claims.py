@@ -26,13 +26,13 @@ SERVE_LIMIT = 1000
 PLACES_LIMIT = 100
 """Claims of a queue that are kept informed of their place: further back it means little, and changes all the time."""
 
-EXPIRY_LIMIT = 100
+EXPIRY_LIMIT = 25
 """Leases ended by one statement, so that claims of their pools wait for milliseconds at most."""
 
 RENEWABLE_LIMIT = 10_000
 """Leases looked at in one round of renewals, those first that end first."""
 
-RENEW_LIMIT = 100
+RENEW_LIMIT = 25
 """Leases renewed by one statement, for the same reason."""
 
 RETAINED_LIMIT = 10_000
