@@ -1,9 +1,19 @@
 """PostgreSQL or the API server away: what was asked meanwhile is answered afterwards (C5)."""
 
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import kopf
+import pytest
+
 from hack.control_plane import ControlPlane
 from hack.install import await_served
 from hack.postgres import Postgres
-from tests.apiserver.support import Launch, Ledger, Tenant, Writes, agreement, eventually
+from ipam_operator.errors import ClusterUnavailableError
+from ipam_operator.kube.apiserver import ApiServer
+from tests.apiserver.support import PATIENCE, Launch, Ledger, Tenant, Writes, agreement, eventually
 from tests.support.cluster import Api
 
 BRISK = {"IPAM_RESYNC_SECONDS": "2", "IPAM_POOL_TIMER_SECONDS": "1", "IPAM_LEADER_SECONDS": "3"}
@@ -99,3 +109,29 @@ async def test_api_server_away(place: Tenant, books: Ledger, launch: Launch, own
         await place.gone("IPClaim", *early)
         assert process.running
         await agreement(place, books)
+
+
+@asynccontextmanager
+async def silence() -> AsyncIterator[str]:
+    """The URL of a server that accepts connections and says nothing, as one does whose process is frozen."""
+    leave = asyncio.Event()
+
+    async def never(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await leave.wait()
+        writer.close()
+
+    server = await asyncio.start_server(never, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        leave.set()
+        server.close()
+
+
+async def test_a_silent_server_is_given_up() -> None:
+    """What it was asked is asked again well before anybody loses patience."""
+    async with silence() as url, ApiServer(1, lambda: kopf.ConnectionInfo(server=url)) as api:
+        began = time.monotonic()
+        with pytest.raises(ClusterUnavailableError):
+            await api.cluster_uid()
+        assert time.monotonic() - began < PATIENCE * 2 / 3

@@ -26,7 +26,9 @@ Login = Callable[[], kopf.ConnectionInfo]
 
 _JSON_PATCH: Final = {"Content-Type": "application/json-patch+json"}
 _PAGE: Final = 500
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=30.0, connect=10.0)
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=30.0, connect=10.0, sock_connect=5.0, sock_read=15.0)
+"""Seconds. Nothing here is a watch: Kopf has those on a session of its own. Who is silent for `sock_read` is gone; not
+less, because the server's priority and fairness may keep a request in its queue for so long."""
 
 
 @dataclass(frozen=True, slots=True)
