@@ -10,6 +10,18 @@ SETTINGS = {"IPAM_LEADER_SECONDS": "1", "IPAM_POOL_TIMER_SECONDS": "1"}
 NUMBER = 300
 
 
+def statuses_forbidden(control_plane: Cluster) -> str:
+    """The operator may not write claims' statuses any more; its role as it was."""
+    role = "clusterrole/ipam-operator"
+    rules = control_plane.run_kubectl("get", role, "-o", "json")
+    without_status = [
+        {"op": "test", "path": "/rules/1/resources/2", "value": "ipclaims/status"},
+        {"op": "remove", "path": "/rules/1/resources/2"},
+    ]
+    control_plane.run_kubectl("patch", role, "--type=json", "-p", str(without_status).replace("'", '"'))
+    return rules
+
+
 async def test_killed_at_random_moments(place: Tenant, books: Ledger, launch: Launch) -> None:
     """Killed four times amid 300 claims, every claim is bound in the end to what the ledger holds for it."""
     process = launch(SETTINGS)
@@ -41,13 +53,7 @@ async def test_the_same_address_after_the_crash(
     """What was allocated and never told, because the status could not be written, is told after a restart."""
     process = launch(SETTINGS)
     await place.space()
-    role = "clusterrole/ipam-operator"
-    rules = control_plane.run_kubectl("get", role, "-o", "json")
-    without_status = [
-        {"op": "test", "path": "/rules/1/resources/2", "value": "ipclaims/status"},
-        {"op": "remove", "path": "/rules/1/resources/2"},
-    ]
-    control_plane.run_kubectl("patch", role, "--type=json", "-p", str(without_status).replace("'", '"'))
+    rules = statuses_forbidden(control_plane)
     try:
 
         async def refused() -> bool:
@@ -75,3 +81,32 @@ async def test_the_same_address_after_the_crash(
     seen = await place.bound(*held)
     assert {name: one["status"]["addresses"] for name, one in seen.items()} == held
     await agreement(place, books)
+
+
+async def test_how_a_pool_stands_is_told_after_the_crash(place: Tenant, launch: Launch, control_plane: Cluster) -> None:
+    """A claim that waits differs in nothing from the ledger: the store itself remembers what it has to be told."""
+    process = launch(SETTINGS)
+    await place.space("10.0.0.0/30")
+    await place.claims(["a", "b"])
+    await place.bound("a", "b")
+    await place.claim("waiting")
+    await place.reason("IPClaim", "waiting", "PoolExhausted")
+    rules = statuses_forbidden(control_plane)
+    try:
+        await place.edit("IPPool", "pool", paused=True)
+
+        async def refused() -> bool:
+            return process.metrics().total("ipam_api_writes_total", kind="ipclaims", write="status", code="403") > 0
+
+        await eventually(refused, "the status is refused")
+        process.kill9()
+    finally:
+        control_plane.run_kubectl("replace", "--force", "-f", "-", text=rules)
+    assert (await place.get("IPClaim", "waiting"))["status"]["reason"] == "PoolExhausted"
+    process = launch(SETTINGS)
+    await place.reason("IPClaim", "waiting", "PoolPaused")
+
+    async def forgotten() -> bool:
+        return process.metrics().total("ipam_store_statements_total", operation="told") > 0
+
+    await eventually(forgotten, "the store need not remember it any more")

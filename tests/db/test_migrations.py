@@ -50,7 +50,7 @@ async def stranger(postgres: Postgres, empty_database_url: str) -> AsyncIterator
 
 
 def test_numbered_before_repeatable() -> None:
-    """Migrations apply in the order of their names, and those that create tables have the lower ones."""
+    """Migrations apply in the order of their names; no number is there twice, though one may be made elsewhere."""
     assert list(files()) == [*NUMBERED, *REPEATABLE]
     numbers = [name[:4] for name in NUMBERED]
     assert numbers == sorted(set(numbers))  # two branches may leave a gap, and never share a number

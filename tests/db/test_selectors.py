@@ -343,10 +343,13 @@ async def test_pools_that_begin_to_lend_at_once(database_url: str) -> None:
             of = await store.pool(
                 f"10.{third}.0.0/29", labels=FRONT, allowed=Consent("Selector", {"matchLabels": FRONT})
             )
+            await store.serve(of, tell=True)
         await store.ask(claim(selector(tenant="guest", labels=FRONT)))
         (told,) = await store.tenants(guest=FRONT)
         assert told.namespace == of.identity.ref.namespace
-        assert only(await store.claims.serve(told, tell=True)).reason is Reason.POOL_AMBIGUOUS
+        served = await store.claims.serve(told, tell=True)
+        assert only(served).reason is Reason.POOL_AMBIGUOUS
+        await store.claims.told(served.untold)
         assert await store.tenants(guest=FRONT) == []
 
 

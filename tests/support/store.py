@@ -258,8 +258,11 @@ class Store:
         return await self.claims.adopt(of.identity.ref, [(one, [parse_address_or_prefix(text) for text in shown])])
 
     async def serve(self, of: PoolRequest, *, tell: bool = False) -> Served:
-        """Serve who waits."""
-        return await self.claims.serve(of.identity.ref, tell=tell)
+        """Serve who waits, and let them know."""
+        served = await self.claims.serve(of.identity.ref, tell=tell)
+        if served.untold:
+            await self.claims.told(served.untold)
+        return served
 
     async def release(self, *ended: ClaimRequest, generation: int | None = None, deleted: bool = True) -> list[Due]:
         """End claims."""

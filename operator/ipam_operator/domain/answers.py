@@ -62,10 +62,20 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
+class Untold:
+    """A change that those who wait at a place have to be told, and the store remembers until they are."""
+
+    place: ObjectRef
+    """A pool, or what a selector's queue is named."""
+    change: int
+
+
+@dataclass(frozen=True, slots=True)
 class Served:
     """Outcomes, also of claims that waited; and when to look at which pool again."""
 
     outcomes: tuple[ClaimOutcome, ...]
     due: tuple[Due, ...] = ()
+    untold: tuple[Untold, ...] = ()
     unread: frozenset[UUID] = frozenset()
     """Claims that the database refused to look at: whatever they hold, nobody knows now."""

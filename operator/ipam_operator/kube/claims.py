@@ -27,6 +27,7 @@ from ipam_operator.kube.inbox import Inbox, Item
 from ipam_operator.kube.lanes import Lanes
 from ipam_operator.kube.resources import CHANGED_BY, REQUESTED_BY, Kind
 from ipam_operator.kube.standing import Standing
+from ipam_operator.kube.told import Told
 from ipam_operator.kube.writer import Writer
 from ipam_operator.net.cidr import AddressOrPrefix, parse_address_or_prefix
 from ipam_operator.services.claims import SERVE_LIMIT, Claims
@@ -70,6 +71,7 @@ class ClaimReconciler:
         self._pools: Lanes[ObjectRef, _Asked] = Lanes(self._answer, batch_limit)
         self._releases: Lanes[str, Item] = Lanes(self._release, batch_limit)
         self._alarms = Alarms(self.serve)
+        self._told = Told(claims.told)
         self._told_away: set[UUID] = set()
         self._tell: set[ObjectRef] = set()
         self.on_release: Callable[[ObjectRef], None] = lambda _pool: None
@@ -83,6 +85,7 @@ class ClaimReconciler:
             group.create_task(self._pools.run())
             group.create_task(self._releases.run())
             group.create_task(self._alarms.run())
+            group.create_task(self._told.run())
             group.create_task(self._take())
 
     def see(self, item: Item, *, force: bool = False) -> None:
@@ -224,9 +227,10 @@ class ClaimReconciler:
             except StoreFaultError:
                 _log.exception("the queue of %s cannot be served", pool)
                 return
-        for outcome in served.outcomes:
-            if not (isinstance(outcome, Refused) and self._standing.overtaken(outcome, began)):
-                self._write_served(outcome)
+        with self._told.when_written(served.untold) as handout:
+            for outcome in served.outcomes:
+                if not (isinstance(outcome, Refused) and self._standing.overtaken(outcome, began)):
+                    handout.expect(writing=self._write_served(outcome, handout.written))
         if self._standing.take(pool):
             await self._write_places(pool)
         if len(served.outcomes) >= SERVE_LIMIT and not tell:

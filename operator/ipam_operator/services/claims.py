@@ -7,7 +7,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from ipam_operator.domain import wording
-from ipam_operator.domain.answers import Answer, Due, Served
+from ipam_operator.domain.answers import Answer, Due, Served, Untold
 from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Promise, Release, Renewable, Retained
 from ipam_operator.domain.outcome import ClaimOutcome
 from ipam_operator.errors import StoreFaultError
@@ -74,6 +74,14 @@ class Claims:
             StoreUnavailableError: ask again later, it is safe.
         """
         return _served(await self._leases.serve(pool, SERVE_LIMIT, tell=tell), pool, {})
+
+    async def told(self, changes: Sequence[Untold]) -> None:
+        """Everybody has been told of these changes: nobody has to be again.
+
+        Raises:
+            StoreUnavailableError: ask again later, it is safe.
+        """
+        await self._leases.told(changes)
 
     async def first_in_line(self, pool: ObjectRef) -> Served:
         """How the first `PLACES_LIMIT` claims of each queue stand that the pool serves.
@@ -189,7 +197,7 @@ def _joined(parts: Sequence[Served]) -> Served:
 
 def _served(said: Answers, pool: ObjectRef, known: Mapping[UUID, ClaimRequest]) -> Served:
     outcomes = [_outcome(answer, pool, known) for answer in said.answers]
-    return Served(tuple(one for one in outcomes if one is not None), said.due)
+    return Served(tuple(one for one in outcomes if one is not None), said.due, said.untold)
 
 
 def _outcome(answer: Answer, pool: ObjectRef, known: Mapping[UUID, ClaimRequest]) -> ClaimOutcome | None:

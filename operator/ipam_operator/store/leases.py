@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from ipam_operator.domain.answers import Answer, AnswerKind, Due
+from ipam_operator.domain.answers import Answer, AnswerKind, Due, Untold
 from ipam_operator.domain.model import (
     ClaimRequest,
     Identity,
@@ -36,6 +36,7 @@ class Answers:
 
     answers: tuple[Answer, ...]
     due: tuple[Due, ...]
+    untold: tuple[Untold, ...] = ()
 
 
 class Leases:
@@ -76,6 +77,15 @@ class Leases:
         With `tell`, and a pool that is out of service, those that wait are answered anew.
         """
         return _read(await self._database.rows("serve", pool.namespace, pool.name, limit, tell))
+
+    async def told(self, changes: Sequence[Untold]) -> None:
+        """Forget these changes, but for those that others have followed since."""
+        await self._database.rows(
+            "told",
+            [one.place.namespace for one in changes],
+            [one.place.name for one in changes],
+            [one.change for one in changes],
+        )
 
     async def first_in_line(self, pool: ObjectRef, limit: int) -> Answers:
         """How the first `limit` claims of each queue stand that the pool serves."""
@@ -219,7 +229,7 @@ def _identities(identities: Iterable[Identity]) -> tuple[list[Any], list[int], l
 
 def _read(rows: Iterable[Row]) -> Answers:
     answers: list[Answer] = []
-    due = []
+    due, untold = [], []
     notes: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
     for row in rows:
         if row["outcome"] == "Note":
@@ -227,9 +237,12 @@ def _read(rows: Iterable[Row]) -> Answers:
         elif row["outcome"] == "Due":
             seconds = float(json.loads(row["info"])["seconds"])
             due.append(Due(ObjectRef(row["namespace"], row["name"]), seconds))
+        elif row["outcome"] == "Untold":
+            change = int(json.loads(row["info"])["change"])
+            untold.append(Untold(ObjectRef(row["namespace"], row["name"]), change))
         else:
             answers.append(_answer(row, notes[row["claim_uid"]]))
-    return Answers(tuple(_paired(answers)), tuple(due))
+    return Answers(tuple(_paired(answers)), tuple(due), tuple(untold))
 
 
 def _paired(answers: Iterable[Answer]) -> Iterable[Answer]:

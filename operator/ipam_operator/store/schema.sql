@@ -3,6 +3,7 @@
 -- and the MD5 of the body.
 
 create sequence arrival as bigint increment 1 start 1 cache 1;
+create sequence change as bigint increment 1 start 1 cache 1;
 create sequence lease_generation as bigint increment 1 start 1 cache 1;
 create type inetrange as range (subtype = inet);
 
@@ -268,7 +269,7 @@ create table pool (
     allowed_selector jsonb not null default '{}'::jsonb,
     quota bigint,
     selectors text[] not null default '{}'::text[],
-    untold boolean not null default false,
+    untold bigint,
     prefix_lengths integer[],
     default_length integer,
     of_prefixes boolean not null generated as (prefix_lengths IS NOT NULL),
@@ -297,7 +298,7 @@ comment on column pool.prefix_lengths is 'Of the prefixes that it hands out; nul
 comment on column pool.quota is 'Addresses that claims of one namespace may hold; null: as many as there are.';
 comment on column pool.selectors is 'Names of those selectors in its namespace whose claims it serves: kept by assign_selectors.';
 comment on column pool.size is 'Number of addresses in pool_range.';
-comment on column pool.untold is 'Namespaces'' labels have let somebody in or out, and those have yet to be told.';
+comment on column pool.untold is 'The change of the pool, or of whom it lends to, that claims which wait for it have yet to be told; null: none.';
 
 create table pool_range (
     pool_id integer not null,
@@ -378,7 +379,7 @@ create table selector (
     family integer,
     used_at timestamp with time zone not null default now(),
     meaning text[],
-    untold boolean not null default false,
+    untold bigint,
     dual boolean not null default false,
     length integer,
     constraint selector_pkey PRIMARY KEY (namespace, name),
@@ -388,7 +389,7 @@ comment on table selector is 'What claims say instead of a pool''s name; they qu
 comment on column selector.dual is 'Its claims ask for addresses of both families.';
 comment on column selector.length is 'Of the prefixes that are asked for; null: addresses.';
 comment on column selector.meaning is 'The pools that it means, best first, those that are tied marked so; null: not yet looked up.';
-comment on column selector.untold is 'Its meaning has changed, and claims that wait by it have yet to be told.';
+comment on column selector.untold is 'The change of its meaning that claims which wait by it have yet to be told; null: none.';
 
 create table tenant (
     namespace text not null,
@@ -479,7 +480,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function ask_terms(uids uuid[], spec_generations bigint[], leases interval[], renewals timestamp with time zone[], reserves boolean[], OUT changed uuid[], OUT renewed uuid[]) 
 --     returns record language plpgsql set plan_cache_mode=force_generic_plan body 8e61d7e56d2d7455581922401dff3b43
 -- function assign_selectors(its_namespace text) 
---     returns void language plpgsql body c83b15bbed39b15114264e962e220032
+--     returns void language plpgsql body fffd246874b6fcb9ce0cd6951a2b681c
 -- function available(p pool, enough bigint) 
 --     returns bigint language plpgsql body a3899f4a8e9a539abf8b7a0f09f42666
 -- function beside(p pool, w waiting) 
@@ -643,13 +644,13 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function put_network(new_uid uuid, new_namespace text, new_name text, new_generation bigint, new_vrf text, new_cidr cidr, new_type text, new_gateway inet, new_dns inet[], new_reserved_lo inet[], new_reserved_hi inet[]) 
 --     returns integer language plpgsql body 20a661918add89f5340aeba9eba5e113
 -- function put_pool(new_uid uuid, new_namespace text, new_name text, new_generation bigint, its_network integer, new_type text, new_strategy text, new_cool_down interval, new_default_lease interval, new_max_lease interval, new_paused boolean, new_asked_lo inet[], new_asked_hi inet[], new_exclude_lo inet[], new_exclude_hi inet[], part_lo inet[], part_hi inet[], new_lo inet[], new_hi inet[], new_labels jsonb, new_priority integer, new_allowed_from text, new_allowed_selector jsonb, new_quota bigint, new_prefix_lengths integer[], new_default_length integer) 
---     returns integer language plpgsql body ccf65bb476aca43b4be6263296ed1a8d
+--     returns integer language plpgsql body 9eff12bc2986c7577bd4b7b2e77456e7
 -- function put_rates(defaults jsonb, changes jsonb, whole boolean) 
 --     returns void language plpgsql body cf6231c78111b98cad7d5f928255ccb8
 -- function put_rest(p integer, block inet, m integer, lower boolean) 
 --     returns void language plpgsql set plan_cache_mode=force_generic_plan body 419ecdba79f41ea40ffa10c01178e5b4
 -- function put_tenants(changes jsonb, whole boolean) 
---     returns TABLE(namespace text, name text) language plpgsql body 3fe4d56150c858f80af84ed69bb3e311
+--     returns TABLE(namespace text, name text) language plpgsql body 303d2d28e14614b468a8152a20b2383a
 -- function queue_beside(place text) 
 --     returns text language sql immutable body 56979116ad7a783b078fa21673d15b5d
 -- function queues(p pool) 
@@ -711,7 +712,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function selects(selector jsonb, labels jsonb) 
 --     returns boolean language sql immutable body 58ece151da8f81aad50168670cd8d861
 -- function serve(pool_namespace text, pool_name text, lim integer, tell boolean) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body e58b58b286b3fd4001a0f274731747a0
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 1b45e9efa8176007a97726a6c77ca727
 -- function serve_blocks(p pool, lim integer) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 2fa356ba6f4feec2bc1d3b0c9c4b7911
 -- function serve_mac_edits(p pool) 
@@ -768,6 +769,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns bigint language plpgsql body e4c0a66c5b2da4a0cce86596b1e5c72b
 -- function to_refuse(pools integer[], uids uuid[], namespaces text[], names text[], reservations text[]) 
 --     returns uuid[] language plpgsql body 56d7b5ece299d07a1b3feb90b9cc08ff
+-- function told(namespaces text[], names text[], changes bigint[]) 
+--     returns void language plpgsql body 5b428ac371e274be1f8b9c72acdc90c3
 -- function twins_answers(p pool, uids uuid[]) 
 --     returns SETOF answer language sql stable body 17843df7335ac6c053b71b1d1164a3fd
 -- function twins_queue(pool_name text) 
@@ -776,6 +779,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns integer[] language plpgsql stable body f99e2dc60baf812cffabe7de0724f32f
 -- function untiled(network_uids uuid[]) 
 --     returns TABLE(network_uid uuid, pool_namespace text, pool text, finding text, lo inet, hi inet, claim_uid uuid) language sql stable set plan_cache_mode=force_custom_plan body efa40ba071b98dc4e3b1bbe4a90c8d66
+-- function untold(its_namespace text, its_name text, selectors text[]) 
+--     returns SETOF answer language sql stable body 802a15177cd47b26ea98ddafc0b6446a
 -- function waiting_answers(p pool, uids uuid[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 5e847465f661951c119a34ab070c7251
 -- function waiting_for_blocks(p pool, uids uuid[]) 

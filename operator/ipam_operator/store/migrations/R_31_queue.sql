@@ -621,17 +621,16 @@ begin
     if tell then
         -- Selectors before pools, as everybody; whoever asks by one of them meanwhile is seen afterwards.
         perform from ipam.selector s
-        where s.namespace = $1 and (s.untold or s.name = any(array(
+        where s.namespace = $1 and (s.untold is not null or s.name = any(array(
             select unnest(q.selectors) from ipam.pool q where q.namespace = $1 and q.name = $2)))
         order by s.name for no key update;
         told := array(
             select s.name from ipam.selector s
-            where s.namespace = $1 and (s.untold or s.name = any(array(
+            where s.namespace = $1 and (s.untold is not null or s.name = any(array(
                 select unnest(q.selectors) from ipam.pool q where q.namespace = $1 and q.name = $2))));
-        update ipam.selector s set untold = false where s.namespace = $1 and s.untold;
         perform from ipam.pool q where q.namespace = $1 and (q.name = $2 or q.selectors && told)
         order by q.id for no key update;
-        update ipam.pool q set untold = false where q.namespace = $1 and q.name = $2 and q.untold;
+        return query select * from ipam.untold($1, $2, told);
     end if;
     if exists (
         select from ipam.pool q join ipam.waiting w on w.pool_namespace = q.namespace and w.pool_name = any(q.selectors)

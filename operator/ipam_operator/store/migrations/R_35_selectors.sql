@@ -33,7 +33,8 @@ $$;
 create or replace function ipam.assign_selectors(its_namespace text) returns void language plpgsql as $$
 begin
     with known as (
-        update ipam.selector s set meaning = m.pools, untold = s.untold or s.meaning is not null from (
+        update ipam.selector s set meaning = m.pools,
+            untold = case when s.untold is not null or s.meaning is not null then nextval('ipam.change') end from (
             select q.name, array(
                 select case when m.tied then '= ' else '' end || m.name from ipam.meant(q) m
                 order by m.priority desc, m.name) pools
@@ -94,15 +95,38 @@ begin
             select q.* from ipam.pool q where q.allowed_from = 'Selector' and not q.retiring order by q.id for no key update
         loop
             if ipam.heed_consent(p) <> '{}' then
-                update ipam.pool q set untold = true where q.id = p.id;
+                update ipam.pool q set untold = nextval('ipam.change') where q.id = p.id;
             end if;
         end loop;
     end if;
     return query
-    select q.namespace, q.name from ipam.pool q where q.untold
+    select q.namespace, q.name from ipam.pool q where q.untold is not null
     union
     select distinct on (s.namespace) s.namespace, q.name from ipam.selector s join ipam.pool q on q.namespace = s.namespace
-    where s.untold;
+    where s.untold is not null;
+end $$;
+
+-- What the claims that wait for this pool and by these selectors have yet to be told. To be read before their answers are made.
+create or replace function ipam.untold(its_namespace text, its_name text, selectors text[]) returns setof ipam.answer
+    language sql stable as $$
+    select null::uuid, 'Untold', null::inet[], null::bigint, null::timestamptz, its_namespace, u.name, null::bigint,
+        null::int, null::int, null::inet, null::inet[], jsonb_build_object('change', u.untold)
+    from (
+        select s.name, s.untold from ipam.selector s where s.namespace = its_namespace and s.name = any(selectors)
+        union all
+        select p.name, p.untold from ipam.pool p where p.namespace = its_namespace and p.name = its_name) u
+    where u.untold is not null
+$$;
+
+-- These changes have been told. One that has come since stays.
+create or replace function ipam.told(namespaces text[], names text[], changes bigint[]) returns void language plpgsql as $$
+begin
+    perform from ipam.selector s join unnest(namespaces, names) u(namespace, name) using (namespace, name)
+    order by s.namespace, s.name for no key update of s;
+    update ipam.selector s set untold = null from unnest(namespaces, names, changes) u(namespace, name, change)
+    where s.namespace = u.namespace and s.name = u.name and s.untold = u.change;
+    update ipam.pool p set untold = null from unnest(namespaces, names, changes) u(namespace, name, change)
+    where p.namespace = u.namespace and p.name = u.name and p.untold = u.change;
 end $$;
 
 -- How the claims among `uids` that wait by this selector stand.

@@ -60,13 +60,14 @@ begin
     select * into strict n from ipam.network where id = its_network;
     insert into ipam.pool as p (uid, namespace, name, generation, network_id, type, strategy, cool_down, default_lease,
         max_lease, paused, asked_lo, asked_hi, exclude_lo, exclude_hi, size, prefix_length, gateway, dns_servers, labels,
-        priority, allowed_from, allowed_selector, quota, prefix_lengths, default_length)
+        priority, allowed_from, allowed_selector, quota, prefix_lengths, default_length, untold)
     values (new_uid, new_namespace, new_name, new_generation, n.id, new_type, new_strategy,
         make_interval(secs => extract(epoch from new_cool_down)::float8),
         make_interval(secs => extract(epoch from new_default_lease)::float8),
         make_interval(secs => extract(epoch from new_max_lease)::float8), new_paused, new_asked_lo, new_asked_hi,
         new_exclude_lo, new_exclude_hi, 0, masklen(n.cidr), n.gateway, n.dns_servers, new_labels, new_priority,
-        new_allowed_from, new_allowed_selector, new_quota, new_prefix_lengths, new_default_length)
+        new_allowed_from, new_allowed_selector, new_quota, new_prefix_lengths, new_default_length,
+        nextval('ipam.change'))
     on conflict (uid) do update set generation = excluded.generation, type = excluded.type,
         strategy = excluded.strategy, cool_down = excluded.cool_down,
         default_lease = excluded.default_lease, max_lease = excluded.max_lease, paused = excluded.paused,
@@ -74,7 +75,8 @@ begin
         exclude_hi = excluded.exclude_hi, prefix_length = excluded.prefix_length, gateway = excluded.gateway,
         dns_servers = excluded.dns_servers, labels = excluded.labels, priority = excluded.priority,
         allowed_from = excluded.allowed_from, allowed_selector = excluded.allowed_selector, quota = excluded.quota,
-        prefix_lengths = excluded.prefix_lengths, default_length = excluded.default_length
+        prefix_lengths = excluded.prefix_lengths, default_length = excluded.default_length,
+        untold = excluded.untold
     returning p.id into it;
     delete from ipam.refusal where kind = 'pool' and namespace = new_namespace and name = new_name;
     if (select array_agg(row(lower(rng), upper(rng)) order by rng) from ipam.part where pool_id = it)

@@ -8,6 +8,9 @@ select * from ipam.allocate(
 -- name: serve
 select * from ipam.serve($1::text, $2::text, $3::int, $4::boolean);
 
+-- name: told
+select ipam.told($1::text[], $2::text[], $3::bigint[]);
+
 -- name: first_in_line
 select * from ipam.first_in_line($1::text, $2::text, $3::int);
 
