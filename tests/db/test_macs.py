@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import asyncpg
 import pytest
 
-from ipam_operator.domain.model import ClaimDetail, ClaimRequest, Consent, Term
+from ipam_operator.domain.model import ClaimDetail, ClaimRequest, Consent, PoolRequest, Term
 from ipam_operator.domain.outcome import Granted, Reason, Refused
 from tests.support.store import Store, claim, granted, only, refused, selector, texts
 
@@ -350,3 +350,81 @@ async def test_an_edit_that_is_taken_back_waits_no_more(database_url: str) -> No
         assert only(await store.ask(edited(one, MAC))).reason is Reason.MAC_CONFLICT
         await store.ask(edited(holder, ""))
         assert list(granted(await store.ask(edited(one, "", 3)))) == [one.identity.uid]
+
+
+async def two_networks(store: Store, size: str = "/29") -> tuple[PoolRequest, PoolRequest]:
+    """Two pools of one meaning, each in a network of its own; the first goes first."""
+    labels = {"a": "b"}
+    first = await store.pool(f"10.0.0.0{size}", labels=labels, priority=10, name="first")
+    return first, await store.pool(f"10.1.0.0{size}", labels=labels, name="second")
+
+
+async def test_another_network_serves_a_selector(database_url: str) -> None:
+    """Whose MAC address is taken in one pool's network gets an address of the next; then both networks have it."""
+    async with Store(database_url) as store:
+        first, second = await two_networks(store)
+        web = selector(labels={"a": "b"})
+        await store.ask(holder := claim(first, mac=MAC))
+        asked = [claim(web, mac=MAC), claim(web), claim(web, mac=MAC)]
+        served = await store.ask(*asked)
+        assert {one.claim.uid: one.pool for one in served.outcomes if isinstance(one, Granted)} == {
+            asked[0].identity.uid: second.identity.ref,
+            asked[1].identity.uid: first.identity.ref,
+        }
+        assert [type(one) for one in served.outcomes].count(Refused) == 1, "each is answered once"
+        assert only(served).reason is Reason.MAC_CONFLICT
+        assert await store.value("select pool_name from ipam.waiting") == f"{web.place.name}#"
+        assert 0.0 in [due.seconds for due in await store.release(asked[0])]
+        assert (await store.serve(first)).outcomes == ()
+        assert list(granted(await store.serve(second))) == [asked[2].identity.uid]
+        await store.release(holder)
+        await store.assert_history_is_ledger()
+
+
+async def test_another_network_that_is_full_is_waited_for(database_url: str) -> None:
+    """It waits in the queue, holds up nobody, is told why, and is served by whichever can do so first."""
+    async with Store(database_url) as store:
+        first, second = await two_networks(store)
+        web = selector(labels={"a": "b"})
+        await store.ask(holder := claim(first, mac=MAC))
+        held = await store.take(second, 6)
+        one, two = claim(web, mac=MAC), claim(web, mac=OTHER)
+        said = only(await store.ask(one))
+        assert (said.reason, said.queue_position) == (Reason.POOL_EXHAUSTED, 1)
+        assert f"or for {MAC}, which another claim has in the network of first" in said.message
+        assert list(granted(await store.ask(two))) == [two.identity.uid]
+        assert (await store.serve(first)).outcomes == (), "no answer again and again"
+        assert second.identity.ref in [due.pool for due in await store.release(held[0])]
+        assert list(granted(await store.serve(second))) == [one.identity.uid]
+        three = claim(web, mac=OTHER)
+        assert only(await store.ask(three)).reason is Reason.POOL_EXHAUSTED
+        assert first.identity.ref in [due.pool for due in await store.release(two)]
+        assert list(granted(await store.serve(first))) == [three.identity.uid]
+        await store.release(holder)
+
+
+async def test_another_network_that_comes_later_is_heeded(database_url: str) -> None:
+    """Also where it was paused; and one that does not have the address that is asked for is none."""
+    async with Store(database_url) as store:
+        first, second = await two_networks(store)
+        web = selector(labels={"a": "b"})
+        await store.change(second, paused=True)
+        await store.ask(claim(first, mac=MAC))
+        assert only(await store.ask(one := claim(web, mac=MAC))).reason is Reason.MAC_CONFLICT
+        named = claim(web, mac=MAC, wanted="10.0.0.5")
+        await store.change(second, paused=False)
+        assert list(granted(await store.serve(second, tell=True))) == [one.identity.uid]
+        assert only(await store.ask(named)).reason is Reason.MAC_CONFLICT
+
+
+async def test_who_comes_again_tries_other_networks_too(database_url: str) -> None:
+    """Where somebody has its MAC address by now in the network that it was in, it is served in another."""
+    async with Store(database_url) as store:
+        first, second = await two_networks(store)
+        web = selector(labels={"a": "b"})
+        await store.ask(before := claim(web, mac=MAC))
+        await store.release(before)
+        await store.ask(claim(first, mac=MAC, wanted="10.0.0.5"))
+        (said,) = (await store.ask(claim(web, mac=MAC))).outcomes
+        assert isinstance(said, Granted)
+        assert said.pool == second.identity.ref

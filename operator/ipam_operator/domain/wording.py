@@ -153,6 +153,7 @@ def _selected(answer: Answer, pool: ObjectRef, count: int) -> tuple[Reason, str]
         case AnswerKind.EXHAUSTED:
             return Reason.POOL_EXHAUSTED, (
                 f"{_asked(facts, count)} asked; {_meant(facts)} have too few: {_each(facts)}; the claim waits for more"
+                f"{_barred(facts)}"
             )
         case AnswerKind.QUEUED:
             return (
@@ -207,6 +208,13 @@ def _each(facts: Mapping[str, Any]) -> str:
     ]
     more = len(facts["pools"]) - _POOLS_SHOWN
     return ", ".join(pools) + (f" and {more} more" if more > 0 else "")
+
+
+def _barred(facts: Mapping[str, Any]) -> str:
+    names = facts.get("barred") or ()
+    more = len(names) - _POOLS_SHOWN
+    named = ", ".join(names[:_POOLS_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return f", or for {facts['mac']}, which another claim has in the network of {named}" if names else ""
 
 
 def _asked(facts: Mapping[str, Any], count: int) -> str:

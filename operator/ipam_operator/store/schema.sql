@@ -470,7 +470,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[], resources text[] DEFAULT NULL::text[], renews boolean[] DEFAULT NULL::boolean[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 5e184cc8c881b8bb063ed8aa3e49e92a
 -- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, its_length integer, its_dual boolean, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[], resources text[] DEFAULT NULL::text[], renews boolean[] DEFAULT NULL::boolean[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 0ca786f85c6fba607ed7e2161f33ffdb
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body d18b6a28c104ec00541636f6e1afe076
 -- function answered(uids uuid[]) 
 --     returns SETOF answer language plpgsql stable set plan_cache_mode=force_generic_plan body 647272ca4a30de3792f68c679e92f376
 -- function any_macs() 
@@ -538,7 +538,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function forget_selectors(unused interval) 
 --     returns void language plpgsql body 4db5a5eb53a4197c0d410a2036f51439
 -- function free_macs(networks integer[], freed macaddr[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 0fcd513bb0989a0b9801d91fcca7db56
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d6945b4a3aeb39a1243b535cbcd95c85
 -- function full_length(a inet) 
 --     returns boolean language sql immutable strict parallel safe body ae397a3e474a258fcef3ddaba6937415
 -- function full_up(p pool) 
@@ -601,10 +601,16 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns void language plpgsql body 2e15415f9138a6611f3707698d470044
 -- function low(a inet) 
 --     returns inet language sql immutable parallel safe body 0f4c05d6cbcccdbbf952580fc36c68f5
+-- function mac_bars(uid uuid, pools jsonb) 
+--     returns TABLE(within_reach bigint, told jsonb) language sql stable strict body c3bfbc3cb10fbc9e59c7204f5707e6b6
 -- function mac_edit_answers(uids uuid[]) 
 --     returns SETOF answer language sql stable body 8af49afb1fafff74ce66084d6f461a03
+-- function mac_elsewhere(p pool, uids uuid[]) 
+--     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body e72b52d24b333d2c05fddd0514675a90
 -- function mac_of(uid uuid) 
 --     returns macaddr language plpgsql stable body 3a23f309f45b64669b52a05d13b0f751
+-- function mac_others(p pool, uids uuid[]) 
+--     returns TABLE(claim_uid uuid, mac macaddr, network_id integer) language sql stable body 1e2d440f9769efd251492323a90e4a40
 -- function mac_taken(network integer, uid uuid, its_namespace text, its_name text, spec_generation bigint, its_mac macaddr) 
 --     returns answer language sql stable body f00ae73d2b8042ff982d5e42e1067cb4
 -- function mac_twins(p pool, uids uuid[]) 
@@ -708,7 +714,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function room(p pool, its_namespace text) 
 --     returns bigint language plpgsql stable body 43325a231357562a1fc5c3cddc9c37e1
 -- function selected_answers(s selector, uids uuid[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 8f00274b8b3e4e360e148c2d2f3bb008
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 7b6552326d8588a2ea71777d30bcbce5
 -- function selects(selector jsonb, labels jsonb) 
 --     returns boolean language sql immutable body 58ece151da8f81aad50168670cd8d861
 -- function serve(pool_namespace text, pool_name text, lim integer, tell boolean) 
@@ -726,7 +732,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function serve_selected(p pool, lim integer) 
 --     returns SETOF answer language plpgsql body 67acd5047b59372bac40a06e80742dd1
 -- function serve_waiting(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 2663667b389c8e8d272495ccbaa7b58b
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 1f36956ea8c90856c43b4fcbf201098b
 -- function served_next(p pool, stock bigint, full_up text[], lim integer) 
 --     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body b673be38973e1c027c035cbc6e5b3c1e
 -- function set_aside(p pool, twins uuid[], served uuid[]) 
@@ -772,7 +778,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function told(namespaces text[], names text[], changes bigint[]) 
 --     returns void language plpgsql body 5b428ac371e274be1f8b9c72acdc90c3
 -- function twins_answers(p pool, uids uuid[]) 
---     returns SETOF answer language sql stable body 17843df7335ac6c053b71b1d1164a3fd
+--     returns SETOF answer language plpgsql body dd8eabde0a16144d42ae72004e99886c
 -- function twins_queue(pool_name text) 
 --     returns text language sql immutable body 1dfdc36e22e8041ba21faa9bca39724b
 -- function unanswered(uids uuid[]) 

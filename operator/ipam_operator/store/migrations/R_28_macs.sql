@@ -68,12 +68,65 @@ create or replace function ipam.mac_taken(
             where l.network_id = network and l.mac = its_mac and l.released_at is null and l.namespace = its_namespace))
 $$;
 
--- The answers to those who wait aside. `p`: the pool that could not serve them.
-create or replace function ipam.twins_answers(p ipam.pool, uids uuid[]) returns setof ipam.answer language sql stable as $$
+-- Those of `uids` whose MAC address is in the way in this pool's network only: another pool of their selector, in another
+-- network, may serve them.
+create or replace function ipam.mac_elsewhere(p ipam.pool, uids uuid[]) returns uuid[]
+    language plpgsql set plan_cache_mode = force_generic_plan as $$
+declare
+    others uuid[];
+begin
+    if p.selectors = '{}' then
+        return '{}';
+    end if;
+    perform ipam.lock_macs(array_agg(o.network_id), array_agg(o.mac)) from ipam.mac_others(p, uids) o;
+    select array_agg(distinct o.claim_uid) into others from ipam.mac_others(p, uids) o
+    where not exists (
+        select from ipam.lease l where l.network_id = o.network_id and l.mac = o.mac and l.released_at is null);
+    return coalesce(others, '{}');
+end $$;
+
+-- The other networks of those of `uids` that wait by selector.
+create or replace function ipam.mac_others(p ipam.pool, uids uuid[])
+    returns table (claim_uid uuid, mac macaddr, network_id int) language sql stable as $$
+    select distinct w.claim_uid, d.mac, q.network_id from ipam.waiting w
+    join ipam.claim_detail d on d.claim_uid = w.claim_uid
+    join ipam.pool q on q.namespace = w.pool_namespace and ipam.queue_beside(w.pool_name) = any(q.selectors)
+        and q.network_id <> p.network_id and not q.paused
+    where w.claim_uid = any(uids) and not w.dual and (w.wanted is null or exists (
+        select from ipam.pool_range r where r.pool_id = q.id and w.wanted between r.lo and r.hi))
+$$;
+
+-- Of a claim's `pools` (jsonb, with their networks): the most that one has whose network has nobody with its MAC address,
+-- and what it is told of the others; no row when there are none.
+create or replace function ipam.mac_bars(uid uuid, pools jsonb) returns table (within_reach bigint, told jsonb)
+    language sql stable strict as $$
+    select coalesce(max((q.pool ->> 'most')::bigint) filter (where not q.taken), -1),
+        jsonb_build_object('mac', min(q.mac::text), 'barred', jsonb_agg(q.pool -> 'name') filter (where q.taken))
+    from (
+        select o.pool, d.mac, exists (
+            select from ipam.lease l
+            where l.network_id = (o.pool ->> 'network')::int and l.mac = d.mac and l.released_at is null) taken
+        from ipam.claim_detail d cross join jsonb_array_elements(pools) o(pool)
+        where d.claim_uid = uid and d.mac is not null) q
+    having bool_or(q.taken)
+$$;
+
+-- The answers to those who wait aside. `p`: the pool that could not serve them. Whom another one may serve goes back to its
+-- queue, now that this one is through with it.
+create or replace function ipam.twins_answers(p ipam.pool, uids uuid[]) returns setof ipam.answer language plpgsql as $$
+declare
+    others uuid[];
+begin
+    if uids = '{}' then
+        return;
+    end if;
+    others := ipam.mac_elsewhere(p, uids);
+    update ipam.waiting w set pool_name = ipam.queue_beside(w.pool_name) where w.claim_uid = any(others);
+    return query
     select a.* from ipam.waiting w join ipam.claim_detail d on d.claim_uid = w.claim_uid
     cross join lateral ipam.mac_taken(p.network_id, w.claim_uid, w.namespace, w.name, w.generation, d.mac) a
-    where w.claim_uid = any(uids)
-$$;
+    where w.claim_uid = any(uids) and w.claim_uid <> all(others);
+end $$;
 
 -- The answers to edits of claims that hold.
 create or replace function ipam.mac_edit_answers(uids uuid[]) returns setof ipam.answer language sql stable as $$
@@ -135,7 +188,8 @@ begin
     return query select * from ipam.free_macs(networks, freed);
 end $$;
 
--- Who waited for these MAC addresses goes back to its queue. Returns Due rows of the pools that may serve them.
+-- Who waited for these MAC addresses goes back to its queue, where those are already whom another network's pool may serve.
+-- Returns Due rows of the pools that may serve them.
 create or replace function ipam.free_macs(networks int[], freed macaddr[]) returns setof ipam.answer
     language plpgsql set plan_cache_mode = force_generic_plan as $$
 begin
@@ -143,7 +197,7 @@ begin
     return query
     with back as (
         update ipam.waiting w set pool_name = ipam.queue_beside(w.pool_name) from ipam.claim_detail d
-        where d.mac = any(freed) and w.claim_uid = d.claim_uid and w.pool_name like '%#'
+        where d.mac = any(freed) and w.claim_uid = d.claim_uid and (w.pool_name like '%#' or w.pool_name like '? %')
         returning w.pool_namespace namespace, w.pool_name name),
     concerned as (
         select p.id from back b join ipam.pool p on p.namespace = b.namespace and (p.name = b.name or b.name = any(p.selectors))

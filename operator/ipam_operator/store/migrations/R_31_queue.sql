@@ -356,6 +356,7 @@ declare
     pair boolean;
     other ipam.pool;
     taken_in ipam.pool;  -- whose network has the MAC address
+    aside uuid[] := '{}';
 begin
     full_up := ipam.full_up(p);
     -- Locked, because a release that names another pool or a claim that turns to one may take a place away meanwhile.
@@ -451,7 +452,11 @@ begin
         end if;
         if twins <> '{}' then
             taken := array(select t from unnest(taken) t where t <> all(twins));
-            return query select * from ipam.twins_answers(taken_in, ipam.set_aside(p, twins, taken));
+            if taken_in.id = p.id then
+                aside := aside || ipam.set_aside(p, twins, taken);
+            else
+                return query select * from ipam.twins_answers(taken_in, ipam.set_aside(p, twins, taken));
+            end if;
         end if;
         with gone as (
             delete from ipam.waiting q where q.claim_uid = any(taken) returning q.*)
@@ -477,6 +482,7 @@ begin
         exit when twins = '{}' and not refilled and not (pairs and queue.uids is not null) or stock = 0 or left_over <= 0;
         full_up := ipam.full_up(p);
     end loop;
+    return query select * from ipam.twins_answers(p, aside);
 end $$;
 
 -- A pool's Due row, for at once.

@@ -140,6 +140,7 @@ declare
     most bigint := -1;  -- that a pool has and its quota lets go
     rationed jsonb := '{}';
     paused boolean := true;
+    networks jsonb := case when ipam.any_macs() then '[]'::jsonb end;
     facts jsonb;
     wish record;
     home ipam.pool;
@@ -175,6 +176,8 @@ begin
         continue when p.paused;
         paused := false;
         most := greatest(most, least(p.stock, p.room));
+        networks := networks || jsonb_build_object(
+            'name', (p.pool).name, 'network', (p.pool).network_id, 'most', least(p.stock, p.room));
         if most_room is null or p.room > most_room then
             most_room := p.room;
             rationed := ipam.quota_facts(p.pool, s.tenant) || jsonb_build_object('pool', (p.pool).name);
@@ -188,10 +191,10 @@ begin
     return query
     select w.claim_uid, case when tied is not null then 'Ambiguous' when pools = '[]' then 'Unmatched'
             when paused then 'Paused' when w.count > most_room then 'OverQuota'
-            when w.count > most then 'Exhausted' else 'Queued' end,
+            when w.count > coalesce(m.within_reach, most) then 'Exhausted' else 'Queued' end,
         null::inet[], null::bigint, null::timestamptz, w.namespace, w.name, w.generation, w.place::int,
-        null::int, null::inet, null::inet[], facts || jsonb_build_object('count', w.count)
-    from ipam.standing(s.namespace, s.name, uids) w;
+        null::int, null::inet, null::inet[], facts || coalesce(m.told, '{}') || jsonb_build_object('count', w.count)
+    from ipam.standing(s.namespace, s.name, uids) w left join lateral ipam.mac_bars(w.claim_uid, networks) m on true;
     for wish in
         select w.claim_uid uid, w.* from ipam.waiting w
         where w.claim_uid = any(uids) and w.pool_name = s.name and w.wanted is not null
@@ -370,6 +373,7 @@ begin
             select w.claim_uid from ipam.waiting w
             where w.claim_uid = any(uids) and w.wanted is null and w.pool_name = its_name and not w.dual
                 and ipam.may_return(p, w.namespace, ipam.key_of(w.claim_uid, w.name)));
+        home := array(select h from unnest(home) h where h <> all(array(select unnest(ipam.mac_twins(p, home)))));
         if home <> '{}' then
             update ipam.waiting w set pool_name = p.name where w.claim_uid = any(home);
             p.selectors := '{}';  -- for them alone
