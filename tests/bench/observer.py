@@ -57,7 +57,7 @@ class Observer:
         if not status:
             return
         self.status[name] = status
-        if status["reason"] == "Allocated" and name not in self.ready:
+        if status.get("reason") == "Allocated" and name not in self.ready:
             self.ready[name] = now = time.monotonic()
             waiter = self._waiters.pop(name, None)
             if waiter is not None:
