@@ -19,8 +19,11 @@ _log = logging.getLogger(__name__)
 class ExpiryTimer:
     """One round for all pools, whichever is due."""
 
-    def __init__(self, claims: Claims, reconciler: ClaimReconciler, compare: Callable[[], None]) -> None:
+    def __init__(
+        self, claims: Claims, reconciler: ClaimReconciler, compare: Callable[[], None], *, renewals: asyncio.Event
+    ) -> None:
         self._claims, self._reconciler, self._compare = claims, reconciler, compare
+        self._renewals = renewals
         self._run, self._compared = "", asyncio.Event()
         self.due = Due(gather_seconds=0.2)
 
@@ -35,6 +38,7 @@ class ExpiryTimer:
         Not before cluster and store were compared and what that found is answered: claims may have been renewed while
         nobody looked. And again so when the store has begun another life, in which it may have forgotten renewals.
         """
+        await self._renewals.wait()  # nobody loses an address because the operator was away
         while True:
             await self._compared.wait()
             run = self._run

@@ -82,8 +82,6 @@ class Operator:
             interval=settings.resync_seconds,
             epoch=lambda: leadership.epoch,
         )
-        self._expiry = ExpiryTimer(app.claims, self._claims, self.resync.at_once)
-        self.resync.on_compared = self._expiry.compared
         self._renewals = RenewalTimer(
             api,
             app.claims,
@@ -92,6 +90,8 @@ class Operator:
             kinds=settings.kinds_to_renew_for,
             seconds=settings.renew_seconds,
         )
+        self._expiry = ExpiryTimer(app.claims, self._claims, self.resync.at_once, renewals=self._renewals.looked)
+        self.resync.on_compared = self._expiry.compared
         connect(self._networks, self._pools, self._claims, self._counters)
         self._see: dict[Kind, Callable[[Item], None]] = {
             Kind.NETWORK: self._networks.see,

@@ -32,16 +32,19 @@ class RenewalTimer:
         self._api, self._claims, self._reconciler, self._events = api, claims, reconciler, events
         self._kinds, self._seconds = kinds, seconds
         self._sightings = Sightings()
+        self.looked = asyncio.Event()
+        """There was a look since we lead: leases that nobody could renew meanwhile are renewed, if they are to be."""
 
     async def run(self) -> None:
         """Work until cancelled; what fails is tried again at the next interval."""
         while True:
-            await asyncio.sleep(self._seconds)
             try:
                 await self.run_once()
+                self.looked.set()
                 telemetry.last_success.labels("renewals").set_to_current_time()
             except (StoreUnavailableError, StoreFaultError) as error:
                 _log.warning("renewals wait for the store: %s", error)
+            await asyncio.sleep(self._seconds)
 
     async def run_once(self) -> None:
         """One look at all leases that are due."""
