@@ -125,7 +125,7 @@ async def test_many_at_once(store: Store) -> None:
 
 
 async def test_the_next_pool_of_a_family(store: Store) -> None:
-    pools = await made(store, four=1, six=9, priority=5)
+    await made(store, four=1, six=9, priority=5)
     net = await store.network("10.1.0.0/24")
     spill = await store.pool(net, "10.1.0.10-10.1.0.19", priority=1)
     first, second = claim(BOTH, name="a"), claim(BOTH, name="b")
@@ -144,18 +144,16 @@ async def test_the_next_pool_of_a_family(store: Store) -> None:
     assert only(await store.ask(claim(BOTH))).reason is Reason.POOL_AMBIGUOUS
     await store.retire(twin)
     assert len(granted(await store.serve(spill, tell=True))) == 1
-    del pools
 
 
 async def test_without_a_pool_of_a_family(store: Store) -> None:
     net = await store.network("10.0.0.0/24")
-    of = await store.pool(net)
+    await store.pool(net)
     waits = claim(BOTH)
     said = only(await store.ask(waits))
     assert (said.reason, said.message[:31]) == (Reason.POOL_NOT_FOUND, "there are no IPv6 pools that ar")
     six = await store.pool(await store.network("2001:db8::/64"))
     assert texts(await store.serve(six, tell=True)) == ["10.0.0.1", "2001:db8::1"]
-    del of
 
 
 async def test_quota_of_either_pool(store: Store) -> None:

@@ -151,16 +151,6 @@ async def test_behind_very_many_that_do_not_fit(store: Store, ranges: str, lengt
     assert granted(await store.ask(claim(p)))
 
 
-@pytest.mark.parametrize("length", [30, 32])
-async def test_as_long_as_what_it_is_of(store: Store, length: int) -> None:
-    """A8: the prefix that is all there is goes out once."""
-    net = await store.network(f"10.0.0.4/{length}")
-    p = await made(store, prefixes(net, lengths=(length,)))
-    assert texts(await store.ask(claim(p, length=length))) == [f"10.0.0.4/{length}"]
-    assert only(await store.ask(claim(p, length=length))).reason is Reason.POOL_EXHAUSTED
-    await store.assert_tiled(net, p)
-
-
 async def test_a_named_prefix(store: Store) -> None:
     net = await store.network("10.0.0.0/16")
     p = await made(store, prefixes(net, "10.0.0.0/22"))

@@ -170,10 +170,10 @@ class ResourceRef:
 
     def __str__(self) -> str:
         """`apps/v1/Deployment/web`."""
-        return f"{self.kind_of_it}/{self.name}"
+        return f"{self.group_version_kind}/{self.name}"
 
     @property
-    def kind_of_it(self) -> str:
+    def group_version_kind(self) -> str:
         """`apps/v1/Deployment`."""
         return f"{self.api_version}/{self.kind}"
 

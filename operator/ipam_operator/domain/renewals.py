@@ -13,11 +13,16 @@ Names = frozenset[tuple[str, str]]
 def not_looked_at(request: ClaimRequest, kinds: frozenset[str]) -> Refused | None:
     """The refusal of a claim that is to be renewed for an object of a kind that the operator does not look at."""
     detail = request.detail
-    if detail is None or not detail.auto_renew or detail.resource is None or detail.resource.kind_of_it in kinds:
+    if (
+        detail is None
+        or not detail.auto_renew
+        or detail.resource is None
+        or detail.resource.group_version_kind in kinds
+    ):
         return None
     known = f"at {', '.join(sorted(kinds))} only" if kinds else "at no kind"
     message = (
-        f"spec.autoRenew: the operator looks {known}, not at {detail.resource.kind_of_it} (its setting"
+        f"spec.autoRenew: the operator looks {known}, not at {detail.resource.group_version_kind} (its setting"
         " IPAM_RENEW_KINDS, and a role to list them); ask its administrators, or renew by spec.renewedAt"
     )
     return Refused(request.identity, Reason.INVALID_SPEC, message)
@@ -43,7 +48,7 @@ class Sightings:
         missed = set[UUID]()
         gone, alive = list[Renewable](), list[Renewable]()
         for lease in leases:
-            names = seen[lease.resource.kind_of_it]
+            names = seen[lease.resource.group_version_kind]
             if names is None or (lease.claim.ref.namespace, lease.resource.name) in names:
                 alive.append(lease)
                 continue

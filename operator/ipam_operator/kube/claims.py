@@ -35,6 +35,8 @@ from ipam_operator.services.claims import SERVE_LIMIT, Claims
 _RELEASES: Final = "releases"
 _SETTLE_SECONDS: Final = 0.1
 _TOLD_SECONDS: Final = 5.0
+_TELLING: Final = 4
+"""Answers that no event asked for on their way at once: a storm of them must not stand before those who wait."""
 _ANNOUNCED: Final = {Reason.POOL_EXHAUSTED, Reason.QUOTA_EXCEEDED, Reason.RATE_LIMITED}
 """Reasons that heal by themselves, and that somebody may want to do something about all the same."""
 _STORE_DELAYS: Final = CappedBackoff(0.1, 5.0)
@@ -113,14 +115,19 @@ class ClaimReconciler:
         if self._standing.due(pool):
             self._pools.put(pool)
 
-    async def tell(self, outcome: ClaimOutcome) -> None:
-        """Write an answer that no event asked for, unless the claim has moved on; wait a while until it is written."""
+    async def tell(self, outcomes: Iterable[ClaimOutcome]) -> None:
+        """Write answers that no event asked for, unless claims have moved on; wait a while until they are written."""
+        turns = asyncio.Semaphore(_TELLING)
+        await asyncio.gather(*(self._tell_one(outcome, turns) for outcome in outcomes))
+
+    async def _tell_one(self, outcome: ClaimOutcome, turns: asyncio.Semaphore) -> None:
         if isinstance(outcome, Refused) and self._inbox.beyond(outcome.subject):
             return
         written = asyncio.Event()
-        if self._write_served(outcome, lambda _reply: written.set()):
-            with suppress(TimeoutError):  # one that cannot be written holds up nobody else
-                await asyncio.wait_for(written.wait(), _TOLD_SECONDS)
+        async with turns:
+            if self._write_served(outcome, lambda _reply: written.set()):
+                with suppress(TimeoutError):  # one that cannot be written holds up nobody else
+                    await asyncio.wait_for(written.wait(), _TOLD_SECONDS)
 
     async def settle(self) -> None:
         """Wait until nothing that was seen waits for an answer."""

@@ -5,14 +5,11 @@ import logging
 from collections.abc import Callable
 
 from ipam_operator import telemetry
-from ipam_operator.domain.outcome import ClaimOutcome
 from ipam_operator.errors import StoreFaultError, StoreUnavailableError
 from ipam_operator.kube.claims import ClaimReconciler
 from ipam_operator.kube.due import Due
 from ipam_operator.services.claims import EXPIRY_LIMIT, Claims
 
-_WRITES = 4
-"""Answers of expired claims on their way at once: a storm of them must not stand before those who wait."""
 _log = logging.getLogger(__name__)
 
 
@@ -72,11 +69,6 @@ class ExpiryTimer:
                 return False
             self._reconciler.alarm(served.due)
             telemetry.releases.labels("expired").inc(len(served.outcomes))
-            turns = asyncio.Semaphore(_WRITES)
-            await asyncio.gather(*(self._tell(outcome, turns) for outcome in served.outcomes))
+            await self._reconciler.tell(served.outcomes)
             if len(served.outcomes) < EXPIRY_LIMIT:
                 return True
-
-    async def _tell(self, outcome: ClaimOutcome, turns: asyncio.Semaphore) -> None:
-        async with turns:
-            await self._reconciler.tell(outcome)

@@ -55,12 +55,9 @@ class Operator:
             standing=Standing(settings.queue_position_seconds),
             renew_kinds=settings.kinds_to_renew_for,
         )
+        apply_network = _apply_network(app, self._limited)
         self._networks = ParentReconciler(
-            Inbox(Kind.NETWORK),
-            self._writer,
-            self._events,
-            apply=_apply_network(app, self._limited),
-            retire=app.networks.retire,
+            Inbox(Kind.NETWORK), self._writer, self._events, apply=apply_network, retire=app.networks.retire
         )
         self._pools = ParentReconciler(
             Inbox(Kind.POOL), self._writer, self._events, apply=_apply_pool(app), retire=app.pools.retire
@@ -82,14 +79,8 @@ class Operator:
             interval=settings.resync_seconds,
             epoch=lambda: leadership.epoch,
         )
-        self._renewals = RenewalTimer(
-            api,
-            app.claims,
-            self._claims,
-            self._events,
-            kinds=settings.kinds_to_renew_for,
-            seconds=settings.renew_seconds,
-        )
+        kinds, seconds = settings.kinds_to_renew_for, settings.renew_seconds
+        self._renewals = RenewalTimer(api, app.claims, self._claims, self._events, kinds=kinds, seconds=seconds)
         self._expiry = ExpiryTimer(app.claims, self._claims, self.resync.at_once, renewals=self._renewals.looked)
         self.resync.on_compared = self._expiry.compared
         connect(self._networks, self._pools, self._claims, self._counters)

@@ -49,15 +49,14 @@ class RenewalTimer:
     async def run_once(self) -> None:
         """One look at all leases that are due."""
         due = await self._claims.renewable()
-        seen = {kind: await self._names(kind) for kind in sorted({lease.resource.kind_of_it for lease in due})}
+        seen = {kind: await self._names(kind) for kind in sorted({lease.resource.group_version_kind for lease in due})}
         alive, gone = self._sightings.look(due, seen)
         for lease in gone:
             self._tell_gone(lease)
         for first in range(0, len(alive), RENEW_LIMIT):
             served = await self._claims.renew(alive[first : first + RENEW_LIMIT])
             telemetry.renewals.inc(len(served.outcomes))
-            for outcome in served.outcomes:
-                await self._reconciler.tell(outcome)
+            await self._reconciler.tell(served.outcomes)
 
     async def _names(self, kind: str) -> Names | None:
         """All objects of this kind; None, and a line in the log, where they cannot be listed."""

@@ -33,7 +33,7 @@ RENEWABLE_LIMIT = 10_000
 """Leases looked at in one round of renewals, those first that end first."""
 
 RENEW_LIMIT = 25
-"""Leases renewed by one statement, for the same reason."""
+"""Leases renewed by one statement, for the same reason as `EXPIRY_LIMIT`."""
 
 RETAINED_LIMIT = 10_000
 """Kept addresses in one list: more than people read."""

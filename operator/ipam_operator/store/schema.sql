@@ -468,9 +468,9 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 7c42c43b7ccfbed951203a6ddb4ea8c7
 -- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[], resources text[] DEFAULT NULL::text[], renews boolean[] DEFAULT NULL::boolean[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 5e184cc8c881b8bb063ed8aa3e49e92a
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 319c3798785f9c3df8eafb5712aac316
 -- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, its_length integer, its_dual boolean, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[], resources text[] DEFAULT NULL::text[], renews boolean[] DEFAULT NULL::boolean[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body d18b6a28c104ec00541636f6e1afe076
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 1054a176ed00594891c1d3fb2618c62f
 -- function answered(uids uuid[]) 
 --     returns SETOF answer language plpgsql stable set plan_cache_mode=force_generic_plan body 647272ca4a30de3792f68c679e92f376
 -- function any_macs() 
@@ -478,7 +478,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function anyone_waits(p pool) 
 --     returns boolean language plpgsql stable body 3ac70f286d35aef6b1d3a5370bb57eb2
 -- function ask_terms(uids uuid[], spec_generations bigint[], leases interval[], renewals timestamp with time zone[], reserves boolean[], OUT changed uuid[], OUT renewed uuid[]) 
---     returns record language plpgsql set plan_cache_mode=force_generic_plan body 8e61d7e56d2d7455581922401dff3b43
+--     returns record language plpgsql set plan_cache_mode=force_generic_plan body dd91d9574095e44306f0242aaffa577a
 -- function assign_selectors(its_namespace text) 
 --     returns void language plpgsql body fffd246874b6fcb9ce0cd6951a2b681c
 -- function available(p pool, enough bigint) 
@@ -523,8 +523,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body ab028f49546017b6e22dfd3f240e038e
 -- function end_retention(pool_namespace text, pool_name text, its_addr inet, its_actor text) 
 --     returns TABLE(namespace text, key text) language plpgsql body e5b7307585407f7a868b4d604c7f1151
--- function enqueue(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], lengths integer[]) 
---     returns void language plpgsql body 7b412f43a3369bc1f0f6af1d193184b4
+-- function enqueue(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], lengths integer[], chosen integer[] DEFAULT NULL::integer[]) 
+--     returns void language plpgsql body 9f96a09747baaea8c07500b3e3ae684c
 -- function ensure_history_partitions(ahead integer) 
 --     returns void language plpgsql body 5692c27bdb5f066c4e326b7cc863445c
 -- function expire(lim integer, actor text, run text) 
@@ -546,7 +546,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function grant_leases(p pool, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], addrs inet[], beside boolean DEFAULT false, its_reason text DEFAULT NULL::text) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d333f0513e6f16ed9e3b347574b256a4
 -- function grant_part(p pool, w waiting, addrs inet[], beside boolean) 
---     returns SETOF answer language plpgsql body aa05e9f918dbc8aa7a91b98f4897eef3
+--     returns SETOF answer language plpgsql body b389b51d5dd57492418225230cda46b9
 -- function half(a inet, first_byte integer) 
 --     returns numeric language sql immutable strict parallel safe body d6641c7c67cfd9b7ce9e47ee8b2bc079
 -- function hands_out(p pool, length integer, wanted inet) 
@@ -635,6 +635,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns answer language sql immutable body 61d828b7334e31bb9c0df648a0e4eafd
 -- function of_its_kind(p pool, a inet) 
 --     returns boolean language sql immutable body bbd4ae2078a6103c827b620d704c8c41
+-- function of_pool(a answer, its_name text) 
+--     returns answer language plpgsql immutable body 7f4c9f928bb7f5a4aca0dc5314d13c5e
 -- function out_of_service(its_namespace text, its_name text) 
 --     returns jsonb language sql stable body 43975227e5743b8257ad8816827acea6
 -- function overlapping(space integer, parent integer, asked_lo inet[], asked_hi inet[], own uuid) 
@@ -698,7 +700,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function remember_refusal(its_kind text, its_namespace text, its_name text, its_uid uuid, its_reason text, its_message text) 
 --     returns void language sql body 1bdc9d27f2a025a3ec33ef8898ef7074
 -- function renew(uids uuid[], lease_generations bigint[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body a69984f203cf9a1c5e05a386f2e535bc
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 4b4d0e0d2f4f1857d3c70cbad96b242a
 -- function renewable(lim integer) 
 --     returns TABLE(claim_uid uuid, generation bigint, namespace text, name text, resource text, expires_at timestamp with time zone) language sql stable body 3c20c8d6d7278570b3ce38c4ffe66d82
 -- function reservation(pools integer[], its_namespace text, its_name text) 
@@ -730,11 +732,11 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function serve_returning_pairs(p pool) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body a71403b4d3c7d4cb5a9a1297726a0869
 -- function serve_selected(p pool, lim integer) 
---     returns SETOF answer language plpgsql body 67acd5047b59372bac40a06e80742dd1
+--     returns SETOF answer language plpgsql body 5133dfd1497e89f4bbac871645869030
 -- function serve_waiting(p pool, lim integer) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 1f36956ea8c90856c43b4fcbf201098b
 -- function served_next(p pool, stock bigint, full_up text[], lim integer) 
---     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body b673be38973e1c027c035cbc6e5b3c1e
+--     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 9fc0d2f4c9fca15cccdbc8bc1c2875dc
 -- function set_aside(p pool, twins uuid[], served uuid[]) 
 --     returns uuid[] language sql body 2a823a4d2947ef77ba60ffe6da8a5e35
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 
@@ -791,5 +793,5 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 5e847465f661951c119a34ab070c7251
 -- function waiting_for_blocks(p pool, uids uuid[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 9e4129b5b4f0f489473d94d650fb7faf
--- function without_reservation(pools integer[], refused uuid[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], reservations text[], lengths integer[]) 
---     returns SETOF answer language sql stable body 42f47c9774fa9772558f1c4df423e860
+-- function without_reservation(pools integer[], refused uuid[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], reservations text[], lengths integer[]) 
+--     returns SETOF answer language sql stable body 4e0b1fc730d869c8178e9eb113c1290b

@@ -67,7 +67,7 @@ begin
     update ipam.term t set since = coalesce(t.since, now()),
         expires_at = coalesce(t.since, now()) + ipam.least_term(l.claim_uid, t.lease),
         namespace = case when t.reserved then l.namespace else '' end, name = case when t.reserved then l.name else '' end
-    from ipam.lease l join ipam.pool p on p.id = l.pool_id
+    from ipam.lease l
     where t.claim_uid = any(asked.uids)
         and l.claim_uid = t.claim_uid and l.released_at is null and l.ordinal = 0;
 end $$;

@@ -397,7 +397,7 @@ begin
         refused := ipam.to_refuse(array[p.id], uids, namespaces, names, reservations);
         return query select * from ipam.leave_queues(refused);
         return query select * from ipam.without_reservation(
-            array[p.id], refused, uids, spec_generations, namespaces, names, counts, reservations, lengths);
+            array[p.id], refused, uids, spec_generations, namespaces, names, reservations, lengths);
         keep := array(
             select i from unnest(coalesce(keep, array(select generate_subscripts(uids, 1)))) i
             where uids[i] <> all(refused));
@@ -406,13 +406,9 @@ begin
         keep := coalesce(keep, array(select generate_subscripts(uids, 1)));
         strangers := array(select i from unnest(keep) i where not coalesce(ipam.lends(p, namespaces[i]), false));
         if cardinality(strangers) > 0 then
-            perform e.* from (
-                select array_agg(uids[i]) a, array_agg(spec_generations[i]) b, array_agg(namespaces[i]) c,
-                    array_agg(names[i]) d, array_agg(counts[i]) e, array_agg(wishes[i]) f, array_agg(actors[i]) g,
-                    array_agg(lengths[i]) h
-                from unnest(strangers) i
-            ) v cross join lateral ipam.enqueue(
-                pool_namespace, ipam.strangers_queue(pool_name), v.a, v.b, v.c, v.d, v.e, v.f, v.g, v.h) e;
+            perform ipam.enqueue(
+                pool_namespace, ipam.strangers_queue(pool_name), uids, spec_generations, namespaces, names, counts, wishes,
+                actors, lengths, strangers);
             return query select * from ipam.forbidden(array(select uids[i] from unnest(strangers) i));
             keep := array(select i from unnest(keep) i where i <> all(strangers));
         end if;
@@ -421,13 +417,9 @@ begin
         keep := coalesce(keep, array(select generate_subscripts(uids, 1)));
         misfits := array(select i from unnest(keep) i where not ipam.hands_out(p, lengths[i], wishes[i]));
         if misfits <> '{}' then
-            perform e.* from (
-                select array_agg(uids[i]) a, array_agg(spec_generations[i]) b, array_agg(namespaces[i]) c,
-                    array_agg(names[i]) d, array_agg(counts[i]) e, array_agg(wishes[i]) f, array_agg(actors[i]) g,
-                    array_agg(lengths[i]) h
-                from unnest(misfits) i
-            ) v cross join lateral ipam.enqueue(
-                pool_namespace, ipam.misfits_queue(pool_name), v.a, v.b, v.c, v.d, v.e, v.f, v.g, v.h) e;
+            perform ipam.enqueue(
+                pool_namespace, ipam.misfits_queue(pool_name), uids, spec_generations, namespaces, names, counts, wishes,
+                actors, lengths, misfits);
             return query select * from ipam.misfit_answers(p, array(select uids[i] from unnest(misfits) i));
             keep := array(select i from unnest(keep) i where i <> all(misfits));
         end if;

@@ -1,8 +1,9 @@
 -- Who waits, and who is served when. Callers hold the pool's row.
 
+-- Into the queue of this name all of these claims, or the `chosen` ones by their places in `uids`.
 create or replace function ipam.enqueue(
     pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[],
-    counts int[], wishes inet[], actors text[], lengths int[]
+    counts int[], wishes inet[], actors text[], lengths int[], chosen int[] default null
 ) returns void
     language plpgsql as $$
 declare
@@ -16,7 +17,7 @@ begin
     from unnest(uids, spec_generations, namespaces, names, counts, actors)
         with ordinality u(uid, generation, namespace, name, count, actor, k)
     left join ipam.claim_detail d on d.claim_uid = u.uid
-    where not exists (select from ipam.tombstone t where t.claim_uid = u.uid)
+    where (chosen is null or u.k = any(chosen)) and not exists (select from ipam.tombstone t where t.claim_uid = u.uid)
     order by u.k
     on conflict (claim_uid) do update set
         pool_namespace = excluded.pool_namespace, pool_name = excluded.pool_name, generation = excluded.generation,
@@ -52,7 +53,7 @@ declare
     stands boolean := false;
     alone boolean := false;
     barren jsonb := '{}';
-    keeps boolean := exists (select from ipam.lease l where l.retained is not null);
+    keeps boolean;  -- whether anything is kept for anybody: then one claim may find what another one lacks
     short text[] := '{}';  -- namespaces with claims that their quota cannot take any more
     barred text;
     lacking uuid[] := '{}';
@@ -111,6 +112,7 @@ begin
                 -- Where the other family lacks so many for one claim of a queue it does for the next.
                 continue when w.count >= (barren ->> w.pool_name)::int;
                 if ipam.beside(p, w) is null then
+                    keeps := coalesce(keeps, exists (select from ipam.lease l where l.retained is not null));
                     barren := case when keeps then barren else barren || jsonb_build_object(w.pool_name, w.count) end;
                     continue;
                 end if;

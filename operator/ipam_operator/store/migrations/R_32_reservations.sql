@@ -72,17 +72,16 @@ end $$;
 
 -- What those are told that name a reservation which they could not take over.
 create or replace function ipam.without_reservation(
-    pools int[], refused uuid[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts int[], reservations text[],
-    lengths int[]
+    pools int[], refused uuid[], uids uuid[], spec_generations bigint[], namespaces text[], names text[],
+    reservations text[], lengths int[]
 ) returns setof ipam.answer language sql stable as $$
     select u.uid, 'Unreserved', null::inet[], null::bigint, null::timestamptz, u.namespace, u.name, u.generation,
         null::int, null::int, null::inet, null::inet[], jsonb_build_object(
             'reservation', u.reservation, 'found', r.claim_uid is not null, 'here', r.here, 'holds', cardinality(r.addrs),
             'holdsLength', case when p.of_prefixes then masklen(r.addrs[1]) end,
             'length', coalesce(u.length, p.default_length), 'closed', ipam.closed_to(p, u.namespace))
-    from unnest(uids, spec_generations, namespaces, names, counts, reservations,
-            coalesce(lengths, array_fill(null::int, array[cardinality(uids)])))
-        u(uid, generation, namespace, name, count, reservation, length)
+    from unnest(uids, spec_generations, namespaces, names, reservations, lengths)
+        u(uid, generation, namespace, name, reservation, length)
     left join lateral ipam.reservation(pools, u.namespace, u.reservation) r on true
     left join ipam.pool p on p.id = r.pool_id
     where u.uid = any(refused)

@@ -258,15 +258,19 @@ begin
             where l.pool_id = p.id and l.namespace = its_namespace and l.retained = its_key and l.reusable_at > now()));
 end $$;
 
+-- An answer with the name of the pool that it is of, for a claim that asked for none by name.
+create or replace function ipam.of_pool(a ipam.answer, its_name text) returns ipam.answer language plpgsql immutable as $$
+begin
+    a.info := jsonb_build_object('pool', its_name) || coalesce(a.info, '{}');
+    return a;
+end $$;
+
 -- What the pool's waiting are granted, with its name: they asked for none.
 create or replace function ipam.serve_selected(p ipam.pool, lim int) returns setof ipam.answer
     language plpgsql as $$
 begin
     return query
-    select a.claim_uid, a.outcome, a.addrs, a.generation, a.allocated_at, a.namespace, a.name, a.spec_generation,
-        a.queue_position, a.prefix_length, a.gateway, a.dns_servers,
-        jsonb_build_object('pool', p.name) || coalesce(a.info, '{}')
-    from ipam.serve_waiting(p, lim) a;
+    select n.* from ipam.serve_waiting(p, lim) a cross join lateral ipam.of_pool(a, p.name) n;
 end $$;
 
 -- Answer a batch of claims of one selector; else as `allocate`. They join the queue, which their pools serve by priority,
@@ -342,7 +346,7 @@ begin
         refused := ipam.to_refuse(meant, uids, namespaces, names, reservations);
         return query select * from ipam.leave_queues(refused);
         return query select * from ipam.without_reservation(
-            meant, refused, uids, spec_generations, namespaces, names, counts, reservations, lengths);
+            meant, refused, uids, spec_generations, namespaces, names, reservations, lengths);
         keep := array(select i from unnest(keep) i where uids[i] <> all(refused));
     end if;
     if keep = '{}' then
@@ -362,10 +366,7 @@ begin
             perform ipam.sweep(p.id, 64 + 2 * cardinality(uids));
         end if;
         return query
-        select a.claim_uid, a.outcome, a.addrs, a.generation, a.allocated_at, a.namespace, a.name, a.spec_generation,
-            a.queue_position, a.prefix_length, a.gateway, a.dns_servers,
-            jsonb_build_object('pool', p.name) || coalesce(a.info, '{}')
-        from ipam.serve_returning(p, 1000) a;
+        select n.* from ipam.serve_returning(p, 1000) a cross join lateral ipam.of_pool(a, p.name) n;
         continue when exists (
             select from ipam.waiting w
             where w.pool_namespace = p.namespace and w.pool_name = any(ipam.queues(p)) and w.claim_uid <> all(uids));

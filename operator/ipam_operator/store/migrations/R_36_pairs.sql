@@ -52,12 +52,10 @@ create or replace function ipam.grant_part(p ipam.pool, w ipam.waiting, addrs in
     returns setof ipam.answer language plpgsql as $$
 begin
     return query
-    select a.claim_uid, a.outcome, a.addrs, a.generation, a.allocated_at, a.namespace, a.name, a.spec_generation,
-        a.queue_position, a.prefix_length, a.gateway, a.dns_servers,
-        jsonb_build_object('pool', p.name) || coalesce(a.info, '{}')
-    from ipam.grant_leases(
+    select n.* from ipam.grant_leases(
         p, array[w.claim_uid], array[w.generation], array[w.namespace], array[w.name], array[w.count], array[w.actor],
-        addrs, beside) a;
+        addrs, beside) a
+    cross join lateral ipam.of_pool(a, p.name) n;
 end $$;
 
 -- Bind a claim for both families, out of `p` and the pool beside it; no row, and nothing taken, when they have too few.
