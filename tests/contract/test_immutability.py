@@ -67,6 +67,18 @@ def test_bound_claim_gets_no_wish(server: Server) -> None:
         server.edit(body, address="10.0.0.6")
 
 
+def test_bound_claim_takes_over_no_reservation(server: Server) -> None:
+    """A claim that has its addresses cannot ask for reserved ones beside; what it took them over from may be forgotten."""
+    body = bound(server, server.made("IPClaim", "rich", {"poolRef": {"name": "a"}}))
+    with pytest.raises(ApiException, match="reservationRef may only be taken away: make another claim instead"):
+        server.edit(body, reservationRef={"name": "held"})
+    spec = {"poolRef": {"name": "a"}, "reservationRef": {"name": "held"}}
+    heir = bound(server, server.made("IPClaim", "heir", spec))
+    with pytest.raises(ApiException, match="may only be taken away"):
+        server.edit(heir, reservationRef={"name": "other"})
+    server.edit(heir, reservationRef=None)
+
+
 def test_bound_claim_detail_changes(server: Server) -> None:
     """What people find an address by may change on a live claim."""
     body = bound(server, server.made("IPClaim", "live", {"poolRef": {"name": "a"}}))

@@ -317,11 +317,14 @@ class IPClaim(Document):
                     " && (!has(self.spec.prefixLength) || self.spec.prefixLength == oldSelf.spec.prefixLength)"
                     " && has(self.spec.families) == has(oldSelf.spec.families)"
                     " && (!has(self.spec.families) || self.spec.families == oldSelf.spec.families)"
+                    " && (!has(self.spec.reservationRef) || has(oldSelf.spec.reservationRef)"
+                    " && self.spec.reservationRef == oldSelf.spec.reservationRef)"
                 ),
                 "fieldPath": ".spec",
                 "message": (
                     "poolRef, poolSelector, networkRef, count, families, prefixLength and address must stay as they are"
-                    " once the claim has its addresses: make another claim instead"
+                    " once the claim has its addresses, and reservationRef may only be taken away: make another claim"
+                    " instead"
                 ),
             }
         )
@@ -330,7 +333,7 @@ class IPClaim(Document):
     spec: IPClaimSpec = Field(
         description=(
             "What is wanted. poolRef, poolSelector, networkRef, count, families, prefixLength and address are immutable"
-            " once the claim has its addresses."
+            " once the claim has its addresses; reservationRef may only be taken away."
         )
     )
     status: IPClaimStatus | None = Field(
