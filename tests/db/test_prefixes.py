@@ -166,8 +166,20 @@ async def test_a_named_prefix(store: Store) -> None:
     crooked = only(await store.ask(claim(p, wanted="10.0.3.7")))
     assert crooked.reason is Reason.INVALID_SPEC
     assert crooked.message == "10.0.3.7 must be the first address of a /28: 10.0.3.0"
+    for stranger in ("2001:db8::7", "2001:db8::"):
+        said = only(await store.ask(claim(p, wanted=stranger)))
+        assert said.reason is Reason.OUTSIDE_POOL
+        assert said.message.startswith(f"{stranger}/28 is not handed out by pool"), said.message
     await store.release(first)
     assert texts(await store.serve(p)) == ["10.0.2.64/26"], "the named one that waited"
+
+
+async def test_an_ipv4_address_named_in_a_pool_of_ipv6_prefixes_is_outside(store: Store) -> None:
+    net = await store.network("2001:db8::/32")
+    p = await made(store, prefixes(net, "2001:db8::/48", lengths=(56, 64), default=64))
+    said = only(await store.ask(claim(p, wanted="10.0.0.7")))
+    assert said.reason is Reason.OUTSIDE_POOL
+    assert said.message.startswith("10.0.0.7/32 is not handed out by pool"), said.message
 
 
 async def test_kinds_do_not_mix(store: Store) -> None:

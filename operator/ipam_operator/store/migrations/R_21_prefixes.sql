@@ -155,11 +155,13 @@ create or replace function ipam.named(p ipam.pool, length int, wanted inet) retu
         then set_masklen(wanted, coalesce(length, p.default_length)) else wanted end
 $$;
 
--- Whether the pool hands out what is asked for: a prefix of `length`, or one where none is said, or an address.
-create or replace function ipam.hands_out(p ipam.pool, length int, wanted inet) returns boolean language sql immutable as $$
+-- Whether the pool hands out what is asked for: a prefix of `length`, or one where none is said, or an address. What is
+-- named of the other family is outside, not crooked.
+create or replace function ipam.hands_out(p ipam.pool, length int, wanted inet) returns boolean language sql stable as $$
     select case when not p.of_prefixes then length is null
-        else coalesce(length, p.default_length) = any(p.prefix_lengths)
-            and (wanted is null or ipam.low(ipam.named(p, length, wanted)) = wanted) end
+        when not coalesce(length, p.default_length) = any(p.prefix_lengths) then false
+        when wanted is null or ipam.low(ipam.named(p, length, wanted)) = wanted then true
+        else family(wanted) <> (select family(n.cidr) from ipam.network n where n.id = p.network_id) end
 $$;
 
 -- As users see it.
