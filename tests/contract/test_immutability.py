@@ -68,7 +68,7 @@ def test_bound_claim_gets_no_wish(server: Server) -> None:
 
 
 def test_bound_claim_takes_over_no_reservation(server: Server) -> None:
-    """A claim that has its addresses cannot ask for reserved ones beside; what it took them over from may be forgotten."""
+    """A claim that has its addresses cannot ask for reserved ones; what it took them over from may be forgotten."""
     body = bound(server, server.made("IPClaim", "rich", {"poolRef": {"name": "a"}}))
     with pytest.raises(ApiException, match="reservationRef may only be taken away: make another claim instead"):
         server.edit(body, reservationRef={"name": "held"})

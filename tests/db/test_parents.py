@@ -25,7 +25,7 @@ MASKED = {
     ),
     "waiting": (
         "insert into ipam.waiting (claim_uid, pool_namespace, pool_name, namespace, name, generation, count, wanted, "
-        "actor) values (gen_random_uuid(), 'n', 'p', 'n', 'c', 1, 1, '10.0.0.1/24', 'a')"
+        "actor, key) values (gen_random_uuid(), 'n', 'p', 'n', 'c', 1, 1, '10.0.0.1/24', 'a', 'c')"
     ),
     "network": "update ipam.network set gateway = '10.0.0.1/24'",
     "part": "update ipam.part set rng = ipam.inetrange('10.0.0.0/24', '10.0.0.7/24', '[]')",

@@ -178,7 +178,7 @@ async def test_a_place_in_the_queue_of_a_holder_is_void(database_url: str, wante
         (holder,) = await store.take(spare, 1)
         await store.sql(
             "insert into ipam.waiting (claim_uid, pool_namespace, pool_name, namespace, name, generation, count, "
-            "wanted, actor) values ($1, $2, $3, 'team', 'x', 1, 1, $4::text::inet, 'a')",
+            "wanted, actor, key) values ($1, $2, $3, 'team', 'x', 1, 1, $4::text::inet, 'a', 'x')",
             holder.identity.uid,
             full.identity.ref.namespace,
             full.identity.ref.name,

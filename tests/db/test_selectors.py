@@ -372,8 +372,8 @@ async def test_who_asks_while_a_pool_begins_to_match_is_served(database_url: str
             assert not changed.done(), "it waits for whoever asks"
             await connection.execute(
                 "insert into ipam.waiting"
-                " (claim_uid, pool_namespace, pool_name, namespace, name, generation, count, actor)"
-                " values ($1, 'team', $2, 'team', 'late', 1, 1, 'tester')",
+                " (claim_uid, pool_namespace, pool_name, namespace, name, generation, count, actor, key)"
+                " values ($1, 'team', $2, 'team', 'late', 1, 1, 'tester', 'late')",
                 late.identity.uid,
                 late.pool.name,
             )

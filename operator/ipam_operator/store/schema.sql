@@ -449,16 +449,20 @@ create table waiting (
     stands_until timestamp with time zone,
     length integer,
     dual boolean not null default false,
+    key text not null,
     constraint waiting_pkey PRIMARY KEY (claim_uid),
     constraint waiting_count_check CHECK ((count > 0)),
     constraint waiting_wanted_check CHECK (full_length(wanted))
 ) with (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=1000);
 comment on table waiting is 'Claims in arrival order, by the name of their pool: they may queue before it exists.';
 CREATE INDEX waiting_dual ON ipam.waiting USING btree (pool_namespace, pool_name, count) WHERE dual;
+CREATE INDEX waiting_keys ON ipam.waiting USING btree (pool_namespace, pool_name, namespace, key) WHERE (wanted IS NULL);
 CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_name, priority DESC, seq);
+CREATE INDEX waiting_sizes ON ipam.waiting USING btree (pool_namespace, pool_name, namespace, count, priority DESC, seq) WHERE (wanted IS NULL);
 CREATE INDEX waiting_standing ON ipam.waiting USING btree (pool_namespace, pool_name, stands_until) WHERE (stands_until IS NOT NULL);
-CREATE INDEX waiting_wishes ON ipam.waiting USING btree (pool_namespace, pool_name) WHERE (wanted IS NOT NULL);
+CREATE INDEX waiting_wishes ON ipam.waiting USING btree (pool_namespace, pool_name, wanted) WHERE (wanted IS NOT NULL);
 comment on column waiting.dual is 'Asks for `count` addresses of each family, of two pools: both or none.';
+comment on column waiting.key is 'What its memory and what is kept for it are known by (ipam.key_of).';
 comment on column waiting.length is 'Of the prefixes that are asked for; null: of the pool''s default, or addresses.';
 comment on column waiting.passed is 'Addresses that claims behind this one got because it did not fit; when they would exceed its own count, it stands.';
 comment on column waiting.stands_until is 'So long nobody behind it is served (docs/dev/adr/0005).';
@@ -470,7 +474,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[], resources text[] DEFAULT NULL::text[], renews boolean[] DEFAULT NULL::boolean[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 319c3798785f9c3df8eafb5712aac316
 -- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, its_length integer, its_dual boolean, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[], resources text[] DEFAULT NULL::text[], renews boolean[] DEFAULT NULL::boolean[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 1054a176ed00594891c1d3fb2618c62f
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 2d5c4b31c441e38636808441e55b1c99
 -- function answered(uids uuid[]) 
 --     returns SETOF answer language plpgsql stable set plan_cache_mode=force_generic_plan body 647272ca4a30de3792f68c679e92f376
 -- function any_macs() 
@@ -484,7 +488,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function available(p pool, enough bigint) 
 --     returns bigint language plpgsql body a3899f4a8e9a539abf8b7a0f09f42666
 -- function beside(p pool, w waiting) 
---     returns pool language plpgsql set plan_cache_mode=force_generic_plan body 95834f984a61bdff991384e3b300ff3e
+--     returns pool language plpgsql set plan_cache_mode=force_generic_plan body 5ea4a8b4e168159b88a206e6099024eb
 -- function blocks_free(p integer, length integer, enough bigint) 
 --     returns bigint language plpgsql stable set plan_cache_mode=force_generic_plan body 0002156966589fa7a6c122deaf6fa8ae
 -- function blocks_in(p integer, length integer) 
@@ -507,12 +511,16 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns bigint language sql immutable strict parallel safe body e67cd954bd276667a4946befb7b56e99
 -- function closed_to(p pool, its_namespace text) 
 --     returns text language plpgsql stable body 1ac2d9723249004eb26cd764b20cfa36
+-- function comers(p pool) 
+--     returns SETOF waiting language plpgsql stable set plan_cache_mode=force_generic_plan body e5c21226ae10f6640f6c4980551abe16
 -- function compare(uids uuid[], shown text[], ending uuid[], ends timestamp with time zone[]) 
 --     returns TABLE(finding text, claim_uid uuid, pool_uid uuid, pool_namespace text, pool_name text, network_uid uuid, namespace text, name text, generation bigint, addrs text, age_seconds double precision) language sql stable set plan_cache_mode=force_custom_plan body 87b77e7932e26f4b6d373f54ad0e61bb
 -- function confirm(its_what text, seconds double precision) 
 --     returns void language sql body b34947afa784eabef6e480a54f18dcd0
 -- function confirmed(its_what text) 
 --     returns boolean language sql stable body ba21e09578e49123be93a9f846c9e2d9
+-- function cools_for(p pool, l lease, w waiting) 
+--     returns boolean language sql stable body 6182c7279c2c6b13836154fbbe6c3394
 -- function dismiss_holders(uids uuid[]) 
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body 270561088cd2d06adc294193af0c486f
 -- function due_for_pairs(p pool) 
@@ -524,7 +532,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function end_retention(pool_namespace text, pool_name text, its_addr inet, its_actor text) 
 --     returns TABLE(namespace text, key text) language plpgsql body e5b7307585407f7a868b4d604c7f1151
 -- function enqueue(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], lengths integer[], chosen integer[] DEFAULT NULL::integer[]) 
---     returns void language plpgsql body 9f96a09747baaea8c07500b3e3ae684c
+--     returns void language plpgsql body a2b6621498180d78d7e180df84937994
 -- function ensure_history_partitions(ahead integer) 
 --     returns void language plpgsql body 5692c27bdb5f066c4e326b7cc863445c
 -- function expire(lim integer, actor text, run text) 
@@ -550,9 +558,9 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function half(a inet, first_byte integer) 
 --     returns numeric language sql immutable strict parallel safe body d6641c7c67cfd9b7ce9e47ee8b2bc079
 -- function hands_out(p pool, length integer, wanted inet) 
---     returns boolean language sql immutable body 257ed3f9f3af45da3fdd6fc24b56a83d
+--     returns boolean language sql stable body 2494e201460c1da3161be8db857c8078
 -- function head_of_queue(p pool, full_up text[], fits bigint, lim integer) 
---     returns SETOF waiting language plpgsql stable set plan_cache_mode=force_generic_plan body 9a4a0ae7251602d45c44e8c8a120ff80
+--     returns SETOF waiting language plpgsql stable set plan_cache_mode=force_generic_plan body aa30fa64640d630f631cc9a0f81b3ee4
 -- function heed_consent(p pool) 
 --     returns uuid[] language sql body 4e091fcc26f790426639700a23ee4e78
 -- function heed_edits(its_namespace text, its_name text, uids uuid[], spec_generations bigint[], actors text[], details uuid[], leases interval[], renewals timestamp with time zone[], reserves boolean[]) 
@@ -572,7 +580,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function keepers(uids uuid[], retains boolean[]) 
 --     returns uuid[] language sql stable body 20f2c1f2cea780a1348d73a93d8bfb11
 -- function kept(p pool, w waiting) 
---     returns bigint language plpgsql stable body 61b59133a62ab8e8fda133ed939ede8d
+--     returns bigint language plpgsql stable body 12c88da71a262cad1b1ebf530b52e1df
 -- function key_of(uid uuid, its_name text) 
 --     returns text language plpgsql stable body 5fa616154068e45cdd749c473222bfe5
 -- function keys_shared(uids uuid[], namespaces text[], names text[]) 
@@ -728,21 +736,23 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function serve_pair(p pool, other pool, uid uuid) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 2763b30a7cbc113e1596ca3d69cf5f7b
 -- function serve_returning(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body ec262b105e3096296e745116f972c542
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body ac282fd1e5a29539846ef1397c845e60
 -- function serve_returning_pairs(p pool) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body a71403b4d3c7d4cb5a9a1297726a0869
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 8aadceb001a1890c742200186d88365b
 -- function serve_selected(p pool, lim integer) 
 --     returns SETOF answer language plpgsql body 5133dfd1497e89f4bbac871645869030
 -- function serve_waiting(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 1f36956ea8c90856c43b4fcbf201098b
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 7a345374816f2ca45b9ecb2968f0911a
 -- function served_next(p pool, stock bigint, full_up text[], lim integer) 
---     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body 9fc0d2f4c9fca15cccdbc8bc1c2875dc
+--     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body e75e5145c5be285718c26f06b22418f5
 -- function set_aside(p pool, twins uuid[], served uuid[]) 
 --     returns uuid[] language sql body 2a823a4d2947ef77ba60ffe6da8a5e35
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 
 --     returns SETOF answer language sql stable body 69cfcfed660e0b22f03128c3840580b9
 -- function shown(a inet, of_prefix boolean) 
 --     returns text language sql immutable body 0327128a820d27c5d72a6431822074c8
+-- function sizes_asked(its_namespace text, its_name text, lim integer) 
+--     returns TABLE(namespace text, count integer) language plpgsql stable set plan_cache_mode=force_generic_plan body 32ccfbcffa14b2dca89a1b373691ec1b
 -- function spelled(a inet) 
 --     returns text language sql immutable strict parallel safe body 650fef055efde7ba244ce0d26e2e7c50
 -- function standing(its_namespace text, its_name text, uids uuid[]) 
@@ -793,5 +803,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 5e847465f661951c119a34ab070c7251
 -- function waiting_for_blocks(p pool, uids uuid[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 9e4129b5b4f0f489473d94d650fb7faf
+-- function wishes_due(p pool, full_up text[]) 
+--     returns uuid[] language plpgsql stable set plan_cache_mode=force_generic_plan body c31b0e281a16b42095a33ecb4c11fa33
 -- function without_reservation(pools integer[], refused uuid[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], reservations text[], lengths integer[]) 
 --     returns SETOF answer language sql stable body 4e0b1fc730d869c8178e9eb113c1290b

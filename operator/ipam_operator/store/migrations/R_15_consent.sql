@@ -60,6 +60,25 @@ begin
         select h.namespace from ipam.held_by h where h.pool_id = p.id and h.held >= p.quota) end;
 end $$;
 
+-- What is asked for in a queue, by namespace and number: at most `lim` such pairs, each found by one probe.
+create or replace function ipam.sizes_asked(its_namespace text, its_name text, lim int)
+    returns table (namespace text, count int)
+    language plpgsql stable rows 10 set plan_cache_mode = force_generic_plan as $$
+begin
+    return query
+    with recursive pair as (
+        (select w.namespace, w.count from ipam.waiting w
+        where w.pool_namespace = its_namespace and w.pool_name = its_name and w.wanted is null
+        order by w.namespace, w.count limit 1)
+        union all
+        select n.* from pair cross join lateral (
+            select w.namespace, w.count from ipam.waiting w
+            where w.pool_namespace = its_namespace and w.pool_name = its_name and w.wanted is null
+                and (w.namespace, w.count) > (pair.namespace, pair.count)
+            order by w.namespace, w.count limit 1) n)
+    select pair.* from pair limit lim;
+end $$;
+
 -- The first `lim` of those who wait for any address of this pool, for at most `fits` addresses each, and may ever get them:
 -- for others there is no place in front, however many they are.
 create or replace function ipam.head_of_queue(p ipam.pool, full_up text[], fits bigint, lim int)
@@ -67,21 +86,38 @@ create or replace function ipam.head_of_queue(p ipam.pool, full_up text[], fits 
     language plpgsql stable rows 100 set plan_cache_mode = force_generic_plan as $$
 declare
     most int := least(p.size, fits, 2147483647);
+    spaces text[];
+    sizes int[];
 begin
-    if p.selectors = '{}' then
+    if p.quota is not null then
+        -- Most who wait beyond a quota ask for the same few numbers: those that do not fit are not even looked at.
+        select array_agg(s.namespace), array_agg(s.count) into spaces, sizes
+        from unnest(ipam.queues(p)) q(name) cross join lateral ipam.sizes_asked(p.namespace, q.name, 65) s;
+        if spaces is null then
+            return;
+        end if;
+    end if;
+    if cardinality(spaces) <= 64 then
         return query
-        select w.* from ipam.waiting w
-        where w.pool_namespace = p.namespace and w.pool_name = p.name and w.wanted is null and w.count <= most
-            and w.namespace <> all(full_up)
-            and (p.quota is null or w.count = 1 or w.count <= ipam.room(p, w.namespace))
-        order by w.priority desc, w.seq limit lim;
+        select h.* from unnest(ipam.queues(p)) q(name)
+        cross join (
+            select distinct s.namespace, s.count from unnest(spaces, sizes) s(namespace, count)
+            where s.count <= most and s.namespace <> all(full_up) and s.count <= ipam.room(p, s.namespace)) s
+        cross join lateral (
+            select w.* from ipam.waiting w
+            where w.pool_namespace = p.namespace and w.pool_name = q.name and w.wanted is null
+                -- Not `=`: the planner would take the queue's index for the same order.
+                and w.namespace between s.namespace and s.namespace and w.count between s.count and s.count
+            order by w.namespace, w.count, w.priority desc, w.seq limit lim) h
+        order by h.priority desc, h.seq limit lim;
     else
         return query
         select h.* from unnest(ipam.queues(p)) q(name) cross join lateral (
             select w.* from ipam.waiting w
             where w.pool_namespace = p.namespace and w.pool_name = q.name and w.wanted is null and w.count <= most
                 and w.namespace <> all(full_up)
-                and (p.quota is null or w.count = 1 or w.count <= ipam.room(p, w.namespace))
+                and (p.quota is null or w.count = 1 or w.count <= p.quota - coalesce((
+                    select h.held from ipam.held_by h where h.pool_id = p.id and h.namespace = w.namespace), 0))
             order by w.priority desc, w.seq limit lim) h
         order by h.priority desc, h.seq limit lim;
     end if;

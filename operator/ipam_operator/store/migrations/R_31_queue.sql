@@ -11,9 +11,9 @@ declare
         select s.dual from ipam.selector s where s.namespace = $1 and s.name = $2), false);
 begin
     insert into ipam.waiting as w
-        (claim_uid, pool_namespace, pool_name, namespace, name, generation, count, wanted, actor, priority, length, dual)
+        (claim_uid, pool_namespace, pool_name, namespace, name, generation, count, wanted, actor, priority, length, dual, key)
     select u.uid, $1, $2, u.namespace, u.name, u.generation, u.count, wishes[u.k], u.actor, coalesce(d.priority, 0),
-        lengths[u.k], pairs
+        lengths[u.k], pairs, coalesce(nullif(d.sticky_key, ''), d.mac::text, u.name)
     from unnest(uids, spec_generations, namespaces, names, counts, actors)
         with ordinality u(uid, generation, namespace, name, count, actor, k)
     left join ipam.claim_detail d on d.claim_uid = u.uid
@@ -22,7 +22,7 @@ begin
     on conflict (claim_uid) do update set
         pool_namespace = excluded.pool_namespace, pool_name = excluded.pool_name, generation = excluded.generation,
         count = excluded.count, wanted = excluded.wanted, actor = excluded.actor,
-        priority = excluded.priority, length = excluded.length, dual = excluded.dual,
+        priority = excluded.priority, length = excluded.length, dual = excluded.dual, key = excluded.key,
         seq = case
             when w.pool_namespace = excluded.pool_namespace
                 and ipam.queue_beside(w.pool_name) = ipam.queue_beside(excluded.pool_name)
@@ -81,12 +81,10 @@ begin
     loop
         looked := 0;
         -- Read and locked one by one: most calls serve one.
-        if p.selectors = '{}' then
+        if p.selectors = '{}' and p.quota is null then
             open line for
             select q.* from ipam.waiting q
             where q.pool_namespace = p.namespace and q.pool_name = p.name and q.wanted is null and q.count <= fits
-                and q.namespace <> all(full_up)
-                and (p.quota is null or q.count = 1 or q.count <= ipam.room(p, q.namespace))
             order by q.priority desc, q.seq limit lim + cardinality(chosen) for update;
         else
             open line for
@@ -275,6 +273,33 @@ begin
     return found;
 end $$;
 
+-- Those who wait for any address and of whom the pool keeps some. Whichever are fewer are looked through: what is kept,
+-- or who waits.
+create or replace function ipam.comers(p ipam.pool) returns setof ipam.waiting
+    language plpgsql stable rows 10 set plan_cache_mode = force_generic_plan as $$
+declare
+    spaces text[];
+    keys text[];
+begin
+    select array_agg(k.namespace), array_agg(k.retained) into spaces, keys from (
+        select l.namespace, l.retained from ipam.lease l where l.pool_id = p.id and l.retained is not null limit 1001) k;
+    if cardinality(keys) <= 1000 then
+        return query
+        select w.* from (select distinct k.* from unnest(spaces, keys) k(namespace, key)) k
+        cross join unnest(ipam.queues(p)) q(name)
+        join lateral (
+            select w.* from ipam.waiting w
+            where w.pool_namespace = p.namespace and w.pool_name = q.name and w.wanted is null
+                and w.namespace = k.namespace and w.key = k.key
+            offset 0) w on true;
+    else
+        return query
+        select w.* from ipam.waiting w
+        where w.pool_namespace = p.namespace and w.pool_name = any(ipam.queues(p)) and w.wanted is null and exists (
+            select from ipam.lease l where l.pool_id = p.id and l.namespace = w.namespace and l.retained = w.key);
+    end if;
+end $$;
+
 -- Bind those of whom the pool keeps as many addresses as they ask for: they take nothing from anybody, so they pass the
 -- queue. Of several that are known by one key, the first.
 create or replace function ipam.serve_returning(p ipam.pool, lim int) returns setof ipam.answer
@@ -295,16 +320,13 @@ begin
     into comers, sizes, lengths from (
         select f.* from (
             select w.claim_uid, w.namespace, w.count, w.priority, w.seq, s.length,
-                row_number() over (partition by w.namespace, k.key order by w.priority desc, w.seq) nth,
+                row_number() over (partition by w.namespace, w.key order by w.priority desc, w.seq) nth,
                 (select count(*) from ipam.lease l
-                    where l.pool_id = p.id and l.namespace = w.namespace and l.retained = k.key and l.reusable_at > now()
+                    where l.pool_id = p.id and l.namespace = w.namespace and l.retained = w.key and l.reusable_at > now()
                         and (s.length is null or masklen(l.addr) = s.length)
                 ) kept
-            from ipam.waiting w cross join lateral (select ipam.key_of(w.claim_uid, w.name) key offset 0) k
-            cross join lateral (select coalesce(w.length, p.default_length) length) s
-            where w.pool_namespace = p.namespace and w.pool_name = any(ipam.queues(p)) and w.wanted is null and not w.dual
-                and w.namespace in (
-                    select l.namespace from ipam.lease l where l.pool_id = p.id and l.retained is not null)) f
+            from ipam.comers(p) w cross join lateral (select coalesce(w.length, p.default_length) length) s
+            where not w.dual) f
         where f.nth = 1 and f.count <= f.kept and (p.quota is null or f.count <= ipam.room(p, f.namespace))
         order by f.priority desc, f.seq limit lim) g;
     perform from ipam.waiting w where w.claim_uid = any(comers) order by w.claim_uid for update;
@@ -334,6 +356,67 @@ begin
     end if;
 end $$;
 
+-- Whether an address that is released may go to who names it: it has cooled, or cools from it or is kept for it.
+create or replace function ipam.cools_for(p ipam.pool, l ipam.lease, w ipam.waiting) returns boolean
+    language sql stable as $$
+    select l.reusable_at <= now() or l.namespace = w.namespace and (
+        l.retained = w.key or exists (
+            select from ipam.memory m
+            where m.namespace = w.namespace and m.key = w.key and m.pool_namespace = p.namespace and m.pool_name = p.name
+                and m.addr = l.addr and m.generation = l.generation))
+$$;
+
+-- Those whose named address is free, or cools from them or is kept for them. Whichever are fewer are looked through: who
+-- names one, or what is free or cools.
+create or replace function ipam.wishes_due(p ipam.pool, full_up text[]) returns uuid[]
+    language plpgsql stable set plan_cache_mode = force_generic_plan as $$
+declare
+    most constant int := 1000;
+    wishes int := (
+        select count(*) from (
+            select from ipam.waiting w
+            where w.pool_namespace = p.namespace and w.pool_name = any(ipam.queues(p)) and w.wanted is not null
+            limit most) few);
+    pieces int := case when wishes < 10 then wishes else (
+        select count(*) from (
+            (select from ipam.free_range f where f.pool_id = p.id limit wishes)
+            union all (select from ipam.lease l where l.pool_id = p.id and l.released_at is not null limit wishes)) few) end;
+begin
+    if wishes = 0 then
+        return '{}';
+    elsif pieces < wishes then
+        return array(
+            select w.claim_uid from unnest(ipam.queues(p)) q(name)
+            cross join ipam.free_range f
+            join lateral (
+                select w.claim_uid, w.namespace from ipam.waiting w
+                where w.pool_namespace = p.namespace and w.pool_name = q.name and w.wanted between f.lo and f.hi
+                offset 0) w on true
+            where f.pool_id = p.id and w.namespace <> all(full_up)
+            union
+            select w.claim_uid from unnest(ipam.queues(p)) q(name)
+            cross join ipam.lease l
+            join lateral (
+                select w.* from ipam.waiting w
+                where w.pool_namespace = p.namespace and w.pool_name = q.name and w.wanted = ipam.low(l.addr)
+                offset 0) w on true
+            where l.pool_id = p.id and l.released_at is not null and w.namespace <> all(full_up)
+                and l.addr = ipam.named(p, w.length, w.wanted) and ipam.cools_for(p, l, w));
+    end if;
+    return array(
+        select w.claim_uid from ipam.waiting w
+        where w.pool_namespace = p.namespace and w.pool_name = any(ipam.queues(p)) and w.wanted is not null
+            and w.namespace <> all(full_up) and (
+                exists (
+                    select from (
+                        select f.lo from ipam.free_range f where f.pool_id = p.id and f.hi >= w.wanted order by f.hi limit 1
+                    ) f where f.lo <= w.wanted)
+                or exists (
+                    select from ipam.lease l
+                    where l.pool_id = p.id and l.addr = ipam.named(p, w.length, w.wanted) and l.released_at is not null
+                        and ipam.cools_for(p, l, w))));
+end $$;
+
 -- Bind whoever waits, as far as addresses are there. Named wishes go before free choice. The caller holds the pool's
 -- row.
 create or replace function ipam.serve_waiting(p ipam.pool, lim int) returns setof ipam.answer
@@ -341,6 +424,7 @@ create or replace function ipam.serve_waiting(p ipam.pool, lim int) returns seto
 declare
     w ipam.waiting;
     queue record;
+    due uuid[];
     wishes record;
     wish inet;
     addrs inet[] := '{}';
@@ -361,24 +445,12 @@ declare
     aside uuid[] := '{}';
 begin
     full_up := ipam.full_up(p);
+    due := ipam.wishes_due(p, full_up);
     -- Locked, because a release that names another pool or a claim that turns to one may take a place away meanwhile.
     for w in
         select q.* from ipam.waiting q
-        where q.pool_namespace = p.namespace and q.pool_name = any(ipam.queues(p)) and q.wanted is not null and (
-            exists (
-                select from (
-                    select f.lo from ipam.free_range f where f.pool_id = p.id and f.hi >= q.wanted order by f.hi limit 1
-                ) f where f.lo <= q.wanted)
-            or exists (
-                select from ipam.lease l
-                where l.pool_id = p.id and l.addr = ipam.named(p, q.length, q.wanted) and l.released_at is not null and (
-                    l.reusable_at <= now() or l.namespace = q.namespace and (
-                        l.retained = ipam.key_of(q.claim_uid, q.name) or exists (
-                            select from ipam.memory m
-                            where m.namespace = q.namespace and m.key = ipam.key_of(q.claim_uid, q.name)
-                                and m.pool_namespace = p.namespace and m.pool_name = p.name
-                                and m.addr = l.addr and m.generation = l.generation)))))
-            and q.namespace <> all(full_up)
+        where q.claim_uid = any(due) and q.pool_namespace = p.namespace
+            and q.pool_name = any(ipam.queues(p)) and q.wanted is not null
         order by q.priority desc, q.seq limit lim for update of q
     loop
         continue when ipam.dismiss_holders(array[w.claim_uid]);

@@ -373,7 +373,7 @@ begin
         home := array(
             select w.claim_uid from ipam.waiting w
             where w.claim_uid = any(uids) and w.wanted is null and w.pool_name = its_name and not w.dual
-                and ipam.may_return(p, w.namespace, ipam.key_of(w.claim_uid, w.name)));
+                and ipam.may_return(p, w.namespace, w.key));
         home := array(select h from unnest(home) h where h <> all(array(select unnest(ipam.mac_twins(p, home)))));
         if home <> '{}' then
             update ipam.waiting w set pool_name = p.name where w.claim_uid = any(home);

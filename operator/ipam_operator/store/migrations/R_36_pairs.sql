@@ -2,12 +2,10 @@
 
 -- How many addresses the pool keeps for this claim.
 create or replace function ipam.kept(p ipam.pool, w ipam.waiting) returns bigint language plpgsql stable as $$
-declare
-    its_key text := ipam.key_of(w.claim_uid, w.name);
 begin
     return (
         select count(*) from ipam.lease l
-        where l.pool_id = p.id and l.namespace = w.namespace and l.retained = its_key and l.reusable_at > now());
+        where l.pool_id = p.id and l.namespace = w.namespace and l.retained = w.key and l.reusable_at > now());
 end $$;
 
 -- The pool of the other family that serves this claim beside `p`: of those that can, the one that it had, then the one of
@@ -24,7 +22,7 @@ begin
     for q in
         select o pool, family(n.cidr) family from ipam.pool o join ipam.network n on n.id = o.network_id
         where o.namespace = w.pool_namespace and w.pool_name = any(o.selectors) and not o.paused and not o.retiring
-        order by ipam.may_return(o, w.namespace, ipam.key_of(w.claim_uid, w.name)) desc, o.priority desc
+        order by ipam.may_return(o, w.namespace, w.key) desc, o.priority desc
     loop
         continue when w.count > coalesce(ipam.room(q.pool, w.namespace), w.count)
             or case when q.family = own then mine else chosen.id is not null end;
@@ -97,9 +95,8 @@ declare
 begin
     for w in
         select q.* from ipam.waiting q
-        where q.dual and q.pool_namespace = p.namespace and q.pool_name = any(p.selectors)
-            and q.namespace in (
-                select l.namespace from ipam.lease l where l.pool_id = p.id and l.retained is not null)
+        where q.claim_uid = any(array(select c.claim_uid from ipam.comers(p) c where c.dual))
+            and q.dual and q.pool_namespace = p.namespace and q.pool_name = any(p.selectors)
         order by q.priority desc, q.seq for update
     loop
         continue when ipam.kept(p, w) < w.count or w.count > ipam.room(p, w.namespace)
