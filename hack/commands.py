@@ -37,6 +37,7 @@ CHECKS: dict[str, Sequence[str]] = {
     "types": ("mypy",),
     "import contracts": ("lint-imports",),
     "dependencies": ("deptry", "operator"),
+    "Dockerfile": ("hadolint", "Dockerfile"),
     "generated CRDs": ("python", "-m", "ipam_operator.api.crd", "--check"),
 }
 
