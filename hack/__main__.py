@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from hack import commands
+from hack import commands, image
 from hack.background import Background
 from hack.processes import exit_on_signals
 from hack.source import SourceError
@@ -12,7 +12,7 @@ from hack.source import SourceError
 def main() -> int:
     """Run one command; its exit code."""
     parser = argparse.ArgumentParser(prog="python -m hack", description=__doc__)
-    names = ("up", "down", "status", "demo", "test", "check", "bench")
+    names = ("up", "down", "status", "demo", "test", "check", "bench", "image")
     parser.add_argument("command", choices=names)
     options, rest = parser.parse_known_args()
     exit_on_signals()
@@ -27,6 +27,8 @@ def main() -> int:
                 return 0 if background.status() else 3
             case "demo":
                 return commands.demo()
+            case "image":
+                return image.make()
             case "test":
                 return commands.test(rest)
             case "bench":
