@@ -3,7 +3,7 @@ PYTHON ?= python3
 HACK = .venv/bin/python -m hack
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check up down status bench crds lock bootstrap clean
+.PHONY: help demo test check up down status bench image crds lock bootstrap clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
@@ -28,6 +28,9 @@ status: bootstrap ## show what runs; exit 3 unless all of it does
 
 bench: bootstrap ## benchmarks, as ratios to their limits; writes .local/bench.json
 	@$(HACK) bench $(ARGS)
+
+image: bootstrap ## build the operator's image into .local/images/, and PostgreSQL's for the node tier (as root)
+	@$(HACK) image
 
 crds: bootstrap ## regenerate crds/ from the models
 	@.venv/bin/python -m ipam_operator.api.crd
