@@ -28,6 +28,7 @@ TIERS = {
     "db": "db and not adversarial",
     "apiserver": "apiserver and not adversarial",
     "adversarial": "adversarial",
+    "image": "image",
 }
 WORKERS = ("-n", "2", "--dist", "loadscope")
 """More would each start an API server; a module stays together, since its tests share what is dear to set up."""

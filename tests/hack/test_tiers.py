@@ -14,6 +14,7 @@ from tests.support.tiers import markers, skip_is_failure
         ("contract/test_apiserver.py", ("control_plane",), {"apiserver", "integration"}),
         ("adversarial/test_leaks.py", ("operator",), {"adversarial", "apiserver", "integration"}),
         ("adversarial/test_arithmetic.py", (), {"adversarial"}),
+        ("image/test_operator.py", ("operator_kubeconfig", "database_url", "api"), {"image", "integration"}),
         ("bench/test_allocate.py", (), {"performance"}),
     ],
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-TIERS = frozenset({"db", "apiserver", "node", "adversarial"})
+TIERS = frozenset({"db", "apiserver", "image", "node", "adversarial"})
 """Markers of tests that need more than Python: in CI none of them may be skipped."""
 DB_FIXTURES = frozenset({"postgres", "database_url", "empty_database_url", "template_database"})
 API_FIXTURES = frozenset({"control_plane", "own_control_plane", "api", "namespace", "make_namespace", "operator"})
@@ -20,6 +20,8 @@ def markers(parts: Sequence[str], fixtures: Collection[str], own: Collection[str
     top = parts[0] if len(parts) > 1 else ""
     if top in {"db", "apiserver", "adversarial"}:
         found.add(top)
+    if top == "image":
+        found.add("image")
     if top == "bench" and "unit" not in own:
         found.add("performance")
     if not DB_FIXTURES.isdisjoint(fixtures):
@@ -27,7 +29,9 @@ def markers(parts: Sequence[str], fixtures: Collection[str], own: Collection[str
     if not API_FIXTURES.isdisjoint(fixtures):
         found.add("apiserver")
         found.discard("db")  # one tier each: the one that needs more
-    if not {"db", "apiserver", "node"}.isdisjoint(found):
+    if "image" in found:
+        found -= {"db", "apiserver"}
+    if not {"db", "apiserver", "image", "node"}.isdisjoint(found):
         found.add("integration")
     if found.isdisjoint({*TIERS, "performance"}):
         found.add("unit")
