@@ -40,6 +40,7 @@ CHECKS: dict[str, Sequence[str]] = {
     "dependencies": ("deptry", "operator"),
     "Dockerfile": ("hadolint", "Dockerfile"),
     "generated CRDs": ("python", "-m", "ipam_operator.api.crd", "--check"),
+    "generated manifests": ("python", "-m", "hack.render", "--check"),
 }
 
 

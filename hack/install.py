@@ -11,8 +11,10 @@ GROUP = "ipam.dotmac.io"
 FINALIZER = f"{GROUP}/release"
 PLURALS = ("ipnetworks", "ippools", "ipclaims")
 NAMESPACE, SERVICE_ACCOUNT = "ipam-system", "ipam-operator"
-MANIFESTS = ROOT / "manifests" / "install"
-ADMISSION = MANIFESTS / "admission"
+CRDS = ROOT / "crds"
+MANIFESTS = ROOT / "manifests" / "install" / "cluster"
+"""Without the operator's Deployment: ours runs from the checkout."""
+ADMISSION = MANIFESTS.parent / "admission"
 #: The least that each kind takes.
 SPECS: dict[str, dict[str, Any]] = {
     "IPNetwork": {"cidr": "192.0.2.0/24"},

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from hack.cluster import Cluster
-from hack.install import ADMISSION, MANIFESTS, install
+from hack.install import ADMISSION, CRDS, MANIFESTS, install
 from tests.apiserver.support import Launch, Tenant, eventually
 from tests.support.cluster import ApiError, Json
 
@@ -15,7 +15,7 @@ async def test_claims_of_the_first_seconds(place: Tenant, launch: Launch, contro
     process = launch(BRISK)
     try:
         control_plane.run_kubectl("delete", "-k", ADMISSION)
-        control_plane.run_kubectl("delete", "-k", MANIFESTS / "../../crds", "--timeout=30s")
+        control_plane.run_kubectl("delete", "-k", CRDS, "--timeout=30s")
         if not process.running:  # as a pod it is started anew
             process = launch(BRISK, ready=False)
         control_plane.run_kubectl("apply", "--server-side", "--force-conflicts", "-k", MANIFESTS)
@@ -43,7 +43,7 @@ async def test_claims_of_the_first_seconds(place: Tenant, launch: Launch, contro
 async def test_operator_before_its_kinds(place: Tenant, launch: Launch, control_plane: Cluster) -> None:
     """An operator that starts before the CRDs are there serves as soon as they are."""
     control_plane.run_kubectl("delete", "-k", ADMISSION)
-    control_plane.run_kubectl("delete", "-k", MANIFESTS / "../../crds", "--timeout=30s")
+    control_plane.run_kubectl("delete", "-k", CRDS, "--timeout=30s")
     try:
         process = launch(BRISK, ready=False).wait_live()
     finally:

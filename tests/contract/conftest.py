@@ -7,8 +7,8 @@ from typing import Protocol
 
 import pytest
 
+from hack.install import MANIFESTS
 from ipam_operator.api.names import GROUP
-from tests.contract.cases import ROOT
 from tests.contract.server import NAMESPACE, Kubectl, Server
 
 
@@ -32,11 +32,11 @@ def kubectl(control_plane: ControlPlane) -> Kubectl:
 
 @pytest.fixture(scope="package")
 def installed(kubectl: Kubectl) -> Iterator[None]:
-    """The manifests of manifests/install are applied, our kinds are served, and there is a namespace.
+    """The manifests of manifests/install/cluster are applied, our kinds are served, and there is a namespace.
 
     It goes before other packages start an operator: our objects are none of its business.
     """
-    done = kubectl("apply", "--server-side", "--force-conflicts", "-k", ROOT / "manifests/install")
+    done = kubectl("apply", "--server-side", "--force-conflicts", "-k", MANIFESTS)
     assert done.returncode == 0, done.stderr
     for plural in ("ipnetworks", "ippools", "ipclaims"):
         wait = kubectl("wait", "--for=condition=Established", f"crd/{plural}.{GROUP}", "--timeout=30s")

@@ -1,0 +1,149 @@
+{{/* Names and labels. The release `ipam-operator` is called just so. */}}
+{{- define "ipam.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else if contains "ipam-operator" .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-ipam-operator" (.Release.Name | trunc 36 | trimSuffix "-") -}}
+{{- end -}}
+{{- end }}
+
+{{- define "ipam.labels" -}}
+app.kubernetes.io/name: ipam-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* What a Deployment may never change: nothing that comes with a version. */}}
+{{- define "ipam.selectorLabels" -}}
+app.kubernetes.io/name: ipam-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "ipam.postgresSelectorLabels" -}}
+app.kubernetes.io/name: ipam-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: postgres
+{{- end }}
+
+{{- define "ipam.postgresName" -}}
+{{ include "ipam.fullname" . }}-postgres
+{{- end }}
+
+{{- define "ipam.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "ipam.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- required "serviceAccount.name is needed when serviceAccount.create is false" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end }}
+
+{{/* An image by digest if there is one, else by tag. Takes {image, tag}. */}}
+{{- define "ipam.image" -}}
+{{- $name := .image.repository -}}
+{{- with .image.registry }}{{ $name = printf "%s/%s" . $name }}{{ end -}}
+{{- if .image.digest -}}
+{{- printf "%s@%s" $name .image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $name (.image.tag | default .tag) -}}
+{{- end -}}
+{{- end }}
+
+{{/* Name of the Secret with the operator's database URL. */}}
+{{- define "ipam.databaseSecret" -}}
+{{- $database := .Values.database -}}
+{{- if eq $database.mode "bundled" -}}
+{{- default (printf "%s-database" (include "ipam.fullname" .)) $database.bundled.existingSecret -}}
+{{- else if eq $database.mode "cloudnativepg" -}}
+{{- include "ipam.postgresName" . }}-app
+{{- else if $database.external.url -}}
+{{- include "ipam.fullname" . }}-database
+{{- else -}}
+{{- required "database.external needs an existingSecret, or an url" $database.external.existingSecret -}}
+{{- end -}}
+{{- end }}
+
+{{- define "ipam.databaseKey" -}}
+{{- if eq .Values.database.mode "cloudnativepg" -}}
+uri
+{{- else if and (eq .Values.database.mode "external") (not .Values.database.external.url) -}}
+{{- .Values.database.external.key -}}
+{{- else -}}
+url
+{{- end -}}
+{{- end }}
+
+{{/* The Secret that this chart makes, as `stringData`; empty where others make it. */}}
+{{- define "ipam.ownSecret" -}}
+{{- $database := .Values.database -}}
+{{- if and (eq $database.mode "external") $database.external.url -}}
+url: {{ $database.external.url | quote }}
+{{- else if and (eq $database.mode "bundled") (not $database.bundled.existingSecret) -}}
+{{- $name := include "ipam.databaseSecret" . -}}
+{{- $known := (lookup "v1" "Secret" .Release.Namespace $name).data | default dict -}}
+{{- $password := randAlphaNum 32 -}}
+{{- with $known.password }}{{ $password = b64dec . }}{{ end -}}
+password: {{ $password | quote }}
+url: {{ printf "postgresql://ipam:%s@%s.%s.svc:5432/ipam" $password (include "ipam.postgresName" .) .Release.Namespace | quote }}
+{{- end -}}
+{{- end }}
+
+{{/* Restricted Pod Security, which values may change but never by accident. */}}
+{{- define "ipam.topologySpread" -}}
+{{- $labels := include "ipam.selectorLabels" . | fromYaml -}}
+{{- $result := list -}}
+{{- range .Values.topologySpreadConstraints -}}
+{{- $one := deepCopy . -}}
+{{- if not (hasKey $one "labelSelector") -}}{{- $_ := set $one "labelSelector" (dict "matchLabels" $labels) -}}{{- end -}}
+{{- $result = append $result $one -}}
+{{- end -}}
+{{- toYaml $result -}}
+{{- end }}
+
+{{/* The plural by which a kind's URL calls it, for kinds with a regular one. */}}
+{{- define "ipam.plural" -}}
+{{- $word := lower . -}}
+{{- if regexMatch "[^aeiou]y$" $word -}}
+{{- trimSuffix "y" $word }}ies
+{{- else if regexMatch "(s|x|z|ch|sh)$" $word -}}
+{{- $word }}es
+{{- else -}}
+{{- $word }}s
+{{- end -}}
+{{- end }}
+
+{{/* A setting as the operator reads it from its environment. Whole numbers come out of YAML as floats. */}}
+{{- define "ipam.setting" -}}
+{{- if eq .name "renewKinds" -}}
+{{- $kinds := list -}}
+{{- range .value }}{{ $kinds = append $kinds (printf "%s/%s" .apiVersion .kind) }}{{ end -}}
+{{- join "," $kinds -}}
+{{- else if kindIs "float64" .value -}}
+{{- if eq (floor .value) .value }}{{ int64 .value }}{{ else }}{{ .value }}{{ end -}}
+{{- else -}}
+{{- .value -}}
+{{- end -}}
+{{- end }}
+
+{{- define "ipam.stampClaims" -}}
+{{- if eq (toString .Values.admission.stampClaims) "auto" -}}
+{{- .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" -}}
+{{- else -}}
+{{- .Values.admission.stampClaims -}}
+{{- end -}}
+{{- end }}
+
+{{- define "ipam.protectStamps" -}}
+{{- if eq (toString .Values.admission.protectStamps) "auto" -}}
+{{- include "ipam.stampClaims" . -}}
+{{- else -}}
+{{- .Values.admission.protectStamps -}}
+{{- end -}}
+{{- end }}
