@@ -3,7 +3,7 @@ PYTHON ?= python3
 HACK = .venv/bin/python -m hack
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check up down status bench image crds lock bootstrap clean
+.PHONY: help demo test check up down status bench image crds manifests lock bootstrap clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
@@ -34,6 +34,9 @@ image: bootstrap ## build the operator's image into .local/images/, and PostgreS
 
 crds: bootstrap ## regenerate crds/ from the models
 	@.venv/bin/python -m ipam_operator.api.crd
+
+manifests: bootstrap ## render manifests/install and what else is generated from or for the chart
+	@.venv/bin/python -m hack.render
 
 lock: bootstrap ## pin the newest requirements again, with their hashes (needs uv)
 	@hack/lock.sh
