@@ -18,6 +18,7 @@ import yaml
 
 from hack.helm import helm
 from hack.places import ROOT
+from hack.render_dashboard import dashboard
 from ipam_operator.config import Settings
 
 CHART = ROOT / "charts" / "ipam-operator"
@@ -118,6 +119,7 @@ def generated() -> Iterator[tuple[Path, str]]:
     """Every generated file and its text."""
     for crd in sorted((ROOT / "crds").glob("ip*.yaml")):
         yield CHART / "files" / "crds" / crd.name, crd.read_text()
+    yield CHART / "files" / "dashboard.json", dashboard()
     schema = json.loads((CHART / "values.schema.json").read_text())
     schema["properties"]["settings"] = settings_schema()
     yield CHART / "values.schema.json", json.dumps(schema, indent=2) + "\n"

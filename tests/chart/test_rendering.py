@@ -1,0 +1,461 @@
+"""What the chart makes of its values, by Helm 3 and Helm 4."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hack import render as generator
+from hack.helm import WHEELS, helm, version
+from hack.places import ROOT
+from ipam_operator.api.names import GROUP
+from ipam_operator.config import Settings, load
+from tests.chart.support import CHART, PROFILES, RELEASE, Json, RefusedError, described, environment, one, pods, render
+
+MAJORS = sorted(WHEELS)
+VERSIONS = [f"1.{minor}" for minor in range(32, 38)]
+FOREIGN = {"monitoring.coreos.com", "postgresql.cnpg.io"}
+"""Groups of other operators, whose schemas Kubernetes does not have."""
+URL = "postgresql://ipam@localhost/ipam"
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_both_helms_are_what_they_are_called(major: int) -> None:
+    """The pinned wheels hold the major versions of Helm that we say."""
+    assert version(helm(major)).startswith(f"v{major}.")
+
+
+@pytest.mark.parametrize("profile", [profile for profile in PROFILES if profile != "cloudnativepg"])
+@pytest.mark.parametrize("major", MAJORS)
+def test_lint(major: int, profile: str) -> None:
+    """`helm lint --strict` finds nothing, whatever the values; of a CloudNativePG it cannot be told."""
+    done = subprocess.run(
+        [helm(major), "lint", "--strict", CHART, "-f", "-", "--kube-version", "1.37.0"],
+        input=json.dumps(PROFILES[profile]),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_kubernetes_takes_what_is_rendered(profile: str) -> None:
+    """Each object fits the schemas of Kubernetes 1.32 to 1.37, and has no field that they do not know."""
+    for kubernetes in VERSIONS:
+        objects = render(PROFILES[profile], kubernetes=f"{kubernetes}.0")
+        for body in objects:
+            if body["apiVersion"].partition("/")[0] not in FOREIGN:
+                kubernetes_validate.validate(body, kubernetes, strict=True)
+
+
+def test_validation_is_strict() -> None:
+    """A field that Kubernetes does not know is found, or the test above proves nothing."""
+    body = one(render({}), "Deployment")
+    body["spec"]["template"]["spec"]["enableServiceLink"] = False
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(body, "1.37", strict=True)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_both_helms_agree(profile: str) -> None:
+    """Helm 3 and Helm 4 make the same objects, but for a password by chance."""
+    old, new = (render(PROFILES[profile], major=major) for major in MAJORS)
+
+    def known(objects: list[Json]) -> list[str]:
+        texts = (json.dumps(body, sort_keys=True) for body in objects if body["kind"] != "Secret")
+        return sorted(texts)
+
+    assert known(old) == known(new)
+
+
+def paths(values: Json, *parents: str) -> Iterator[tuple[str, ...]]:
+    """Every place of values.yaml that holds named values."""
+    yield parents
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from paths(value, *parents, name)
+
+
+FREE = {("metrics", "dashboard", "labels")}
+CLOSED = [path for path in paths(described()) if path not in FREE and "requests" not in path and "limits" not in path]
+TYPED_BY_KUBERNETES = {"seccompProfile", "capabilities"}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in CLOSED if not TYPED_BY_KUBERNETES & set(path)], ids=lambda path: ".".join(path) or "top"
+)
+@pytest.mark.parametrize("major", MAJORS)
+def test_a_typo_is_refused(major: int, path: tuple[str, ...]) -> None:
+    """A name that the chart does not know is refused wherever it stands, with its name."""
+    values: Any = {"zoom": 1}
+    for name in reversed(path):
+        values = {name: values}
+    with pytest.raises(RefusedError, match="zoom"):
+        render(values, major=major)
+
+
+def test_typo_in_a_setting_is_refused() -> None:
+    """So is a setting that the operator does not have, and one out of its bounds."""
+    for wrong, words in (
+        ({"memoryDay": 1}, "memoryDay"),
+        ({"batchLimit": 0}, "batchLimit"),
+        ({"rateLimits": "x"}, "rateLimits"),
+    ):
+        with pytest.raises(RefusedError, match=words):
+            render({"settings": wrong})
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_pods_are_restricted(profile: str) -> None:
+    """Every pod passes the Pod Security Standard `restricted`, and has a read-only root and limits beside."""
+    found = list(pods(render(PROFILES[profile])))
+    assert len(found) >= 2
+    for _, pod in found:
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+        kinds = {key for volume in pod["volumes"] for key in volume} - {"name"}
+        assert kinds <= {"configMap", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
+        about = pod["securityContext"]
+        assert about["runAsNonRoot"] is True
+        assert about["runAsUser"] != 0
+        assert about["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in [*pod.get("initContainers", []), *pod["containers"]]:
+            inside = container["securityContext"]
+            assert inside["allowPrivilegeEscalation"] is False
+            assert inside["capabilities"] == {"drop": ["ALL"]}
+            assert inside["readOnlyRootFilesystem"] is True
+            assert not any("hostPort" in port for port in container.get("ports", []))
+            assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+            assert "memory" in container["resources"]["limits"]
+
+
+def test_uid_may_be_left_to_openshift() -> None:
+    """Without user and group the platform chooses them, and everything else stays restricted."""
+    nobody = {"runAsUser": None, "runAsGroup": None, "fsGroup": None}
+    values = {"podSecurityContext": nobody, "database": {"mode": "bundled", "bundled": {"podSecurityContext": nobody}}}
+    for _, pod in pods(render(values)):
+        assert not {"runAsUser", "runAsGroup", "fsGroup"} & pod["securityContext"].keys()
+        assert pod["securityContext"]["runAsNonRoot"] is True
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_crds_are_those_of_the_models(keep: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """The chart installs crds/ word for word, and lets them outlive the release unless it is told not to."""
+    objects = render({"crds": {"keep": keep}})
+    made = {body["metadata"]["name"]: body for body in objects if body["kind"] == "CustomResourceDefinition"}
+    home = [yaml.safe_load(path.read_text()) for path in (ROOT / "crds").glob("ip*.yaml")]
+    assert made.keys() == {body["metadata"]["name"] for body in home}
+    for body in home:
+        crd = made[body["metadata"]["name"]]
+        assert crd["spec"] == body["spec"]
+        assert body["metadata"]["labels"].items() <= crd["metadata"]["labels"].items()
+        policy = crd["metadata"].get("annotations", {}).get("helm.sh/resource-policy")
+        assert policy == ("keep" if keep else None)
+
+
+def test_crds_can_be_left_to_others() -> None:
+    """With crds.install off there is none."""
+    assert not [body for body in render({"crds": {"install": False}}) if body["kind"] == "CustomResourceDefinition"]
+
+
+def test_operator_starts_with_what_it_is_given() -> None:
+    """The operator accepts the variables of each profile: it refuses those that it does not know."""
+    for values in PROFILES.values():
+        given_variables = {
+            name: value for name, value in environment(render(values)).items() if name.startswith("IPAM_")
+        }
+        assert "IPAM_DATABASE_URL" in given_variables
+        load({**given_variables, "IPAM_DATABASE_URL": URL})
+
+
+def test_service_links_are_off() -> None:
+    """Kubernetes would set IPAM_OPERATOR_SERVICE_HOST for the Service, which the operator refuses as a typo."""
+    for name, pod in pods(render(PROFILES["everything"])):
+        assert pod["enableServiceLinks"] is False, name
+
+
+WORDS = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1, max_size=8)
+SETTINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "statementCache": st.booleans(),
+        "storeConnections": st.integers(1, 64),
+        "statementTimeoutSeconds": st.floats(0.25, 1e6),
+        "batchLimit": st.integers(1, 10_000),
+        "poolTimerSeconds": st.floats(0.5, 1e5) | st.integers(1, 10**7),
+        "releaseBrakeCount": st.integers(0, 10**9),
+        "releaseBrakePercent": st.floats(0, 100),
+        "memoryDays": st.integers(0, 10**6) | st.floats(0, 1e4),
+        "rateLimits": st.booleans(),
+        "rateLimitDefaults": st.sampled_from(["allocate=1/1", ""]),
+        "logLevel": st.sampled_from(["DEBUG", "WARNING"]),
+        "renewKinds": st.lists(
+            st.sampled_from([("v1", "Pod"), ("apps/v1", "Deployment"), ("networking.k8s.io/v1", "Ingress")]),
+            unique=True,
+        ),
+    },
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(chosen=SETTINGS)
+def test_settings_arrive(chosen: Json) -> None:
+    """Whatever is set arrives at the operator with the same value: no number loses its digits in YAML on the way."""
+    kinds = [{"apiVersion": group, "kind": kind} for group, kind in chosen.get("renewKinds", [])]
+    values = {"settings": {**chosen, **({"renewKinds": kinds} if "renewKinds" in chosen else {})}}
+    variables = environment(render(values))
+    del variables["POD_ID"]
+    arrived = load({**variables, "IPAM_DATABASE_URL": URL})
+    for camel, value in chosen.items():
+        name = re.sub(r"([A-Z])", lambda found: f"_{found[0].lower()}", camel)
+        if camel == "renewKinds":
+            assert arrived.kinds_to_renew_for == {f"{group}/{kind}" for group, kind in value}
+        else:
+            assert getattr(arrived, name) == pytest.approx(value), camel
+
+
+def test_every_setting_is_a_value() -> None:
+    """No setting of the operator is missing, but for those that other values decide."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    named = schema["properties"]["settings"]["properties"]
+    snake = {re.sub(r"([A-Z])", lambda found: f"_{found[0].lower()}", name) for name in named}
+    assert snake == Settings.model_fields.keys() - generator.CHARTS_OWN
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ({"apiVersion": "v1", "kind": "Pod"}, ("", "pods")),
+        ({"apiVersion": "apps/v1", "kind": "Deployment"}, ("apps", "deployments")),
+        ({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress"}, ("networking.k8s.io", "ingresses")),
+        ({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}, ("networking.k8s.io", "networkpolicies")),
+        ({"apiVersion": "a.example/v1", "kind": "Gateway"}, ("a.example", "gateways")),
+        ({"apiVersion": "a.example/v1", "kind": "Ox", "resource": "oxen"}, ("a.example", "oxen")),
+    ],
+)
+def test_kinds_to_renew_for_may_be_listed(kind: Json, expected: tuple[str, str]) -> None:
+    """With a kind comes the permission to list it, and no other verb."""
+    rules = one(render({"settings": {"renewKinds": [kind]}}), "ClusterRole")["rules"]
+    group, resource = expected
+    assert rules[-1] == {"apiGroups": [group], "resources": [resource], "verbs": ["list"]}
+    assert rules[:-1] == one(render({}), "ClusterRole")["rules"]
+
+
+def test_one_role_for_each() -> None:
+    """The operator's role has no `*`, no secrets and nothing that creates or deletes our kinds."""
+    objects = render({})
+    for rule in one(objects, "ClusterRole")["rules"]:
+        assert "*" not in {*rule["verbs"], *rule["resources"], *rule["apiGroups"]}
+        assert "secrets" not in rule["resources"]
+        if rule["apiGroups"] == [GROUP]:
+            assert not {"create", "delete", "deletecollection", "update"} & set(rule["verbs"])
+    names = {body["metadata"]["name"] for body in objects if body["kind"] == "ClusterRole"}
+    assert names == {"ipam-operator", "ipam-view", "ipam-edit", "ipam-restore"}
+    off = render({"rbac": {"create": False, "tenantRoles": False}})
+    assert not [body for body in off if body["kind"] in {"ClusterRole", "ClusterRoleBinding"}]
+
+
+ADMISSION = {"stampClaims": "stamp.ipclaims", "protectStamps": "stamps.ipclaims", "protectRateLimits": "rate-limits"}
+
+
+@pytest.mark.parametrize("switch", ADMISSION)
+def test_admission_policies_are_switched_one_by_one(switch: str) -> None:
+    """Each policy comes with its binding, and goes alone."""
+
+    def policies(values: Json) -> set[str]:
+        bodies = render({"admission": values})
+        found = [body for body in bodies if "AdmissionPolicy" in body["kind"]]
+        bound = {body["spec"]["policyName"] for body in found if body["kind"].endswith("Binding")}
+        names = {body["metadata"]["name"] for body in found if not body["kind"].endswith("Binding")}
+        assert bound == names
+        return {name.removesuffix(f".{GROUP}") for name in names}
+
+    off = dict.fromkeys(ADMISSION, False)
+    assert policies(off) == set()
+    assert policies({**off, switch: True}) == {ADMISSION[switch]}
+
+
+def test_stamping_needs_an_api_server_that_can() -> None:
+    """Before Kubernetes 1.36 claims are not stamped unless somebody insists."""
+
+    def stamped(kubernetes: str, **admission: object) -> bool:
+        objects = render({"admission": admission}, kubernetes=kubernetes)
+        return any(body["kind"] == "MutatingAdmissionPolicy" for body in objects)
+
+    assert stamped("1.36.0")
+    assert not stamped("1.35.0")
+    assert stamped("1.35.0", stampClaims=True)
+
+
+def test_database_needs_a_place() -> None:
+    """Without any word on the database the refusal says what to set."""
+    with pytest.raises(RefusedError, match="existingSecret"):
+        render({"database": {"external": {"existingSecret": ""}}})
+
+
+def test_tls_to_the_database() -> None:
+    """PostgreSQL's own variables say how the connection is protected, and the certificates lie where they point."""
+    objects = render(PROFILES["external with all of TLS"])
+    variables = environment(objects)
+    assert variables["PGSSLMODE"] == "verify-full"
+    (container,) = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    mounted = [mount["mountPath"] for mount in container["volumeMounts"]]
+    for name in ("PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY"):
+        assert any(variables[name].startswith(f"{path}/") for path in mounted)
+
+
+def test_cloudnativepg_without_its_operator_is_refused() -> None:
+    """A Cluster that nobody would serve is refused in words, not left to rot."""
+    done = subprocess.run(
+        [helm(), "template", "x", CHART, "--set", "database.mode=cloudnativepg"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "install it first" in done.stderr
+
+
+def test_cloudnativepg_is_checked_in_full() -> None:
+    """The operator reads the Secret that CloudNativePG makes, and checks the server's name against its authority."""
+    objects = render(PROFILES["cloudnativepg"])
+    cluster = one(objects, "Cluster", "ipam-operator-postgres")
+    assert cluster["spec"]["postgresql"]["synchronous"] == {"method": "any", "number": 1}
+    (container,) = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    (url,) = (row["valueFrom"] for row in container["env"] if row["name"] == "IPAM_DATABASE_URL")
+    assert url == {"secretKeyRef": {"name": "ipam-operator-postgres-app", "key": "uri"}}
+    assert environment(objects)["PGSSLMODE"] == "verify-full"
+
+
+def test_image_by_digest() -> None:
+    """A digest wins over the tag; without either it is the chart's appVersion, which is the program's version."""
+    version_of = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+
+    def image(**how: str) -> str:
+        (container,) = one(render({"image": how}), "Deployment")["spec"]["template"]["spec"]["containers"]
+        return str(container["image"])
+
+    digest = f"sha256:{'a' * 64}"
+    assert image() == f"dotmac/ipam-operator:{version_of}"
+    assert image(registry="registry.example:5000", tag="x") == "registry.example:5000/dotmac/ipam-operator:x"
+    assert image(digest=digest, tag="x") == f"dotmac/ipam-operator@{digest}"
+
+
+def test_versions_are_the_programs() -> None:
+    """Chart and program have one version."""
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    (program,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert chart["version"] == chart["appVersion"] == program
+
+
+def test_artifact_hub_is_told_the_truth() -> None:
+    """Images, kinds and examples in the chart's annotations are those of the chart."""
+    about = yaml.safe_load((CHART / "Chart.yaml").read_text())["annotations"]
+    images = {row["image"] for row in yaml.safe_load(about["artifacthub.io/images"])}
+    made = {container["image"] for _, pod in pods(render(PROFILES["development"])) for container in pod["containers"]}
+    assert images == made
+    crds = {row["name"] for row in yaml.safe_load(about["artifacthub.io/crds"])}
+    assert crds == {body["metadata"]["name"] for body in render({}) if body["kind"] == "CustomResourceDefinition"}
+    examples = [row["kind"] for row in yaml.safe_load(about["artifacthub.io/crdsExamples"])]
+    assert examples == [row["kind"] for row in yaml.safe_load(about["artifacthub.io/crds"])]
+
+
+NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,40}[a-z0-9]", fullmatch=True)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    name=NAMES | st.just(""),
+    labels=st.dictionaries(WORDS, st.sampled_from(["a", "true", "1", "1e3", "~", "null", "x: y"]), max_size=3),
+    replicas=st.integers(0, 10),
+    bundled=st.booleans(),
+)
+def test_any_names_fit(name: str, labels: dict[str, str], replicas: int, bundled: bool) -> None:  # noqa: FBT001 - drawn
+    """Whatever names and words people choose, selectors meet their pods and objects keep to the schemas."""
+    mode = "bundled" if bundled else "external"
+    objects = render({
+        "fullnameOverride": name, "podLabels": labels, "replicaCount": replicas, "database": {"mode": mode},
+    })  # fmt: skip
+    for body in objects:
+        if body["kind"] in {"Deployment", "StatefulSet"}:
+            template = body["spec"]["template"]["metadata"]["labels"]
+            assert body["spec"]["selector"]["matchLabels"].items() <= template.items()
+            assert not any("version" in key or "chart" in key for key in template.keys() - labels.keys())
+        if body["kind"] == "Deployment":
+            assert labels.items() <= body["spec"]["template"]["metadata"]["labels"].items()
+        if body["kind"] == "Service":
+            assert len(body["metadata"]["name"]) <= 63
+        if "AdmissionPolicy" not in body["kind"]:
+            kubernetes_validate.validate(body, "1.37", strict=True)
+
+
+def test_release_of_another_name() -> None:
+    """Another release's objects have its name in theirs; the tenants' roles stay as they are, for there is one API."""
+    done = subprocess.run([helm(), "template", "net", CHART], capture_output=True, text=True, check=True)
+    names = {(body["kind"], body["metadata"]["name"]) for body in yaml.safe_load_all(done.stdout) if body}
+    assert {
+        ("Deployment", "net-ipam-operator"),
+        ("ClusterRole", "net-ipam-operator"),
+        ("ClusterRole", "ipam-edit"),
+    } <= names
+
+
+def test_notes_say_what_comes_next() -> None:
+    """After an installation people read what is missing, and the next commands."""
+
+    def notes(*values: str) -> str:
+        done = subprocess.run(
+            [helm(), "install", *RELEASE, CHART, "--dry-run=client", *values],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return done.stdout.partition("NOTES:")[2]
+
+    assert "create secret generic ipam-database" in notes()
+    assert "no replica and no backup" in notes("--set", "database.mode=bundled")
+    assert "EVERY IPNetwork" in notes("--set", "crds.keep=false")
+    assert "One replica" in notes("--set", "replicaCount=1")
+    for snippet in re.findall(r"<<'YAML'\n(.*?)\nYAML$", notes(), re.MULTILINE | re.DOTALL):
+        kinds = [body["kind"] for body in yaml.safe_load_all(snippet)]
+        assert kinds == ["IPNetwork", "IPPool", "IPClaim"]
+
+
+def test_policies_of_the_network_name_pods_that_are_there() -> None:
+    """Operator and database may speak with each other, in both policies and on the database's port."""
+    objects = render({"networkPolicy": {"enabled": True}, "database": {"mode": "bundled"}})
+    ours = one(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    database = one(objects, "StatefulSet", "ipam-operator-postgres")["spec"]["template"]["metadata"]["labels"]
+    out = one(objects, "NetworkPolicy")["spec"]
+    into = one(objects, "NetworkPolicy", "ipam-operator-postgres")["spec"]
+    assert out["podSelector"]["matchLabels"].items() <= ours.items()
+    assert into["podSelector"]["matchLabels"].items() <= database.items()
+    assert out["egress"][-1]["to"][0]["podSelector"]["matchLabels"].items() <= database.items()
+    assert into["ingress"][0]["from"][0]["podSelector"]["matchLabels"].items() <= ours.items()
+    assert into["egress"] == []
+    ports = {port["port"] for rule in out["egress"] for port in rule["ports"]}
+    assert ports == {53, 443, 6443, 5432}
+
+
+def test_generated_files_are_current() -> None:
+    """manifests/install, the chart's CRDs and the tables are what `make manifests` makes."""
+    stale = [str(path) for path, text in generator.generated() if not path.exists() or path.read_text() != text]
+    assert stale == []
+
+
+def test_every_value_is_described() -> None:
+    """The table has each value of values.yaml, and what is not described itself stands below what is."""
+    known = {path for path, _, _ in generator.described()}
+
+    def missing(values: Json, *parents: str) -> Iterator[str]:
+        for name, value in values.items():
+            path = ".".join((*parents, name))
+            if path in known:
+                continue
+            if isinstance(value, dict) and value:
+                yield from missing(value, *parents, name)
+            else:
+                yield path
+
+    assert list(missing(described())) == []
