@@ -25,7 +25,7 @@ CHART = ROOT / "charts" / "ipam-operator"
 INSTALL = ROOT / "manifests" / "install"
 RELEASE = ("ipam-operator", "--namespace", "ipam-system")
 HEADER = "# Rendered from charts/ipam-operator by `make manifests`: change its templates, not this.\n"
-OF_HELM = re.compile(r"^ +(helm\.sh/[\w.-]+|app\.kubernetes\.io/(managed-by|instance|version)): .*\n", re.MULTILINE)
+OF_HELM = re.compile(r"^ +(helm\.sh/[\w.-]+|app\.kubernetes\.io/(managed-by|version)): .*\n", re.MULTILINE)
 MANIFESTS = {
     "cluster/rbac.yaml": ("serviceaccount.yaml", "rbac-operator.yaml", "rbac-tenants.yaml"),
     "operator/operator.yaml": ("deployment.yaml", "service.yaml", "pdb.yaml"),

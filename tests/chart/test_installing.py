@@ -1,0 +1,200 @@
+"""The chart on a real API server: whatever is rendered is accepted, upgraded, kept and found again."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from hack.acquire import acquire
+from hack.cluster import Cluster
+from hack.control_plane import ControlPlane
+from hack.helm import WHEELS, helm
+from hack.install import GROUP, PLURALS, SPECS
+from hack.places import ROOT, temporary
+from hack.stack import open_cluster
+from tests.chart.support import CHART, PROFILES, STAMPING, Json
+from tests.conftest import StartOperator
+
+pytestmark = pytest.mark.apiserver
+
+NAMESPACE = "ipam-system"
+NAME = "ipam-operator"
+
+
+class Release:
+    """The chart as one of the Helms installs it."""
+
+    def __init__(self, cluster: Cluster, major: int) -> None:
+        self.cluster, self.major = cluster, major
+
+    def run(self, *arguments: str, values: Json | None = None) -> subprocess.CompletedProcess[str]:
+        """One command of Helm."""
+        given = [] if values is None else ["-f", "-"]
+        command = [
+            str(helm(self.major)),
+            *arguments,
+            "-n",
+            NAMESPACE,
+            "--kubeconfig",
+            str(self.cluster.kubeconfig),
+            *given,
+        ]
+        return subprocess.run(command, input=json.dumps(values or {}), capture_output=True, text=True, check=False)
+
+    def put(self, *arguments: str, **values: object) -> str:
+        """Install or upgrade; what Helm says."""
+        done = self.run("upgrade", NAME, str(CHART), "--install", "--create-namespace", *arguments, values=values)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def remove(self) -> None:
+        """Uninstall."""
+        done = self.run("uninstall", NAME)
+        assert done.returncode == 0, done.stderr
+
+    def get(self, kind: str, name: str) -> Json | None:
+        """The object as the server has it."""
+        told = self.cluster.run_kubectl("get", kind, name, "-n", NAMESPACE, "-o", "json", "--ignore-not-found")
+        found: Json | None = json.loads(told) if told else None
+        return found
+
+
+@pytest.fixture(scope="module")
+def bare() -> Iterator[Cluster]:
+    """A control plane of our own that does not know our kinds."""
+    source = acquire()
+    with temporary("chart") as state, open_cluster(source, state) as cluster:
+        if not isinstance(cluster, ControlPlane):
+            pytest.skip("would uninstall the operator of a cluster that is not ours")
+        yield cluster
+
+
+@pytest.fixture(params=sorted(WHEELS))
+def release(request: pytest.FixtureRequest, bare: Cluster) -> Iterator[Release]:
+    """Nothing is installed before, and nothing of ours is left behind but the namespace."""
+    found = Release(bare, request.param)
+    yield found
+    found.run("uninstall", NAME)
+    bare.run_kubectl("delete", "crd", "--ignore-not-found", *(f"{plural}.{GROUP}" for plural in PLURALS))
+
+
+def claim(cluster: Cluster, *how: str) -> Json:
+    """Create the least claim that there is."""
+    body = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "IPClaim", "metadata": {"name": "one"}, "spec": SPECS["IPClaim"]}
+    told = cluster.run_kubectl("create", "-n", "default", *how, "-o", "json", "-f", "-", text=json.dumps(body))
+    made: Json = json.loads(told)
+    return made
+
+
+def test_every_profile_is_accepted(release: Release) -> None:
+    """The server takes every object of every profile, upgrades to it and back; kinds of other operators aside."""
+    for profile in PROFILES.keys() - {"cloudnativepg"}:
+        values = dict(PROFILES[profile])
+        values.pop("service", None)  # two families, which this cluster does not have
+        if "metrics" in values:
+            values["metrics"] = {"dashboard": {"enabled": True}}
+        release.put(**values)
+        release.put()
+
+
+def test_password_of_the_bundled_database_stays(release: Release) -> None:
+    """An upgrade keeps the password that the first installation drew: the database knows no other."""
+    release.put(database={"mode": "bundled"})
+    first = release.get("secret", f"{NAME}-database")
+    release.put(database={"mode": "bundled"}, replicaCount=1)
+    second = release.get("secret", f"{NAME}-database")
+    assert first
+    assert second
+    assert first["data"] == second["data"]
+    url = urlsplit(base64.b64decode(first["data"]["url"]).decode())
+    assert url.password == base64.b64decode(first["data"]["password"]).decode()
+    assert url.hostname == f"{NAME}-postgres.{NAMESPACE}.svc"
+
+
+def test_claims_outlive_the_release(release: Release) -> None:
+    """Uninstalling leaves CRDs and claims; whoever installs again finds them, and upgrades the CRDs."""
+    release.put()
+    crds = [f"crd/{plural}.{GROUP}" for plural in PLURALS]
+    release.cluster.run_kubectl("wait", "--for=condition=Established", "--timeout=60s", *crds)
+    made = claim(release.cluster)
+    release.remove()
+    assert release.get("deployment", NAME) is None
+    assert release.get("clusterrole", NAME) is None
+    release.put(commonLabels={"again": "yes"})
+    again = release.get("crd", f"ipclaims.{GROUP}")
+    assert again
+    assert again["metadata"]["labels"]["again"] == "yes"
+    told = json.loads(release.cluster.run_kubectl("get", "ipclaims", "one", "-n", "default", "-o", "json"))
+    assert told["metadata"]["uid"] == made["metadata"]["uid"]
+    policies = "mutatingadmissionpolicybindings,validatingadmissionpolicybindings"
+    release.cluster.run_kubectl("delete", policies, "-l", f"app.kubernetes.io/name={NAME}")
+    patch = json.dumps({"metadata": {"finalizers": None}})
+    release.cluster.run_kubectl("delete", "ipclaims", "one", "-n", "default", "--wait=false")
+    if release.cluster.run_kubectl("get", "ipclaims", "one", "-n", "default", "--ignore-not-found"):
+        release.cluster.run_kubectl("patch", "ipclaims", "one", "-n", "default", "--type=merge", "-p", patch)
+
+
+def test_manifests_are_taken_over(release: Release) -> None:
+    """Who has applied manifests/install may go on with Helm: it takes over what is there."""
+    release.cluster.run_kubectl("apply", "--server-side", "-k", ROOT / "manifests/install")
+    release.put("--take-ownership", *(["--server-side=true", "--force-conflicts"] if release.major >= 4 else []))
+    found = release.get("clusterrole", NAME)
+    assert found
+    assert found["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
+
+
+def test_stamping_comes_by_itself(release: Release) -> None:
+    """`auto` finds out what the server can: where it has the policy's kind the policy is installed."""
+    can = release.cluster.has_resource("admissionregistration.k8s.io", "mutatingadmissionpolicies")
+    release.put()
+    assert can == bool(can and release.get("mutatingadmissionpolicy", f"stamp.ipclaims.{GROUP}")), STAMPING
+
+
+def test_manifests_are_whole(bare: Cluster) -> None:
+    """`kubectl apply -k manifests/install` and the example of an overlay are accepted as they are."""
+    for folder in ("manifests/install", "manifests/examples/overlay"):
+        bare.run_kubectl("apply", "--server-side", "--force-conflicts", "-k", ROOT / folder)
+    deployment = Release(bare, 4).get("deployment", NAME)
+    assert deployment
+    assert deployment["spec"]["replicas"] == 3
+    bare.run_kubectl("delete", "--wait=false", "-k", ROOT / "manifests/install")
+
+
+def test_helm_test_claims_and_releases(
+    control_plane: Cluster, operator: StartOperator, namespace: str, tmp_path: Path
+) -> None:
+    """What `helm test` runs gets an address and gives it back, with no more permissions than the chart gives it."""
+    operator()
+    done = subprocess.run(
+        [helm(), "template", NAME, CHART, "-n", namespace, "--show-only=templates/test.yaml"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    # Its pod stays pending: there is no node. We run what it would run, as whom it would run.
+    control_plane.run_kubectl("apply", "-n", namespace, "-f", "-", text=done.stdout)
+    token = control_plane.run_kubectl("create", "token", f"{NAME}-test", "-n", namespace)
+    shown = control_plane.run_kubectl("config", "view", "--minify", "--flatten", "-o", "json")
+    cluster = json.loads(shown)["clusters"][0]["cluster"]
+    (tmp_path / "token").write_text(token.strip())
+    (tmp_path / "namespace").write_text(namespace)
+    (tmp_path / "ca.crt").write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
+    server = urlsplit(cluster["server"])
+    script = json.loads(control_plane.run_kubectl("get", "configmap", f"{NAME}-test", "-n", namespace, "-o", "json"))[
+        "data"
+    ]["test.py"]
+    environment = {
+        **os.environ,
+        "TEST_ACCOUNT": str(tmp_path), "TEST_NAME": f"{NAME}-test", "TEST_SECONDS": "30",
+        "KUBERNETES_SERVICE_HOST": str(server.hostname), "KUBERNETES_SERVICE_PORT": str(server.port),
+    }  # fmt: skip
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "claimed 192.0.2.1\n" in told.stdout
+    assert told.stdout.endswith("released\n")
+    for plural in PLURALS:
+        assert control_plane.run_kubectl("get", plural, "-n", namespace, "-o", "name") == ""
