@@ -54,6 +54,7 @@ PROFILES: dict[str, Json] = {
         "database": {
             "external": {
                 "existingSecret": "dsn",
+                "ownerSecret": {"name": "owner"},
                 "passwordSecret": {"name": "password"},
                 "tls": {"mode": "verify-full", "caSecret": "authority", "clientSecret": "client"},
             }

@@ -154,8 +154,9 @@ def test_crds_are_those_of_the_models(keep: bool) -> None:  # noqa: FBT001 - a p
         crd = made[body["metadata"]["name"]]
         assert crd["spec"] == body["spec"]
         assert body["metadata"]["labels"].items() <= crd["metadata"]["labels"].items()
-        policy = crd["metadata"].get("annotations", {}).get("helm.sh/resource-policy")
-        assert policy == ("keep" if keep else None)
+        notes = crd["metadata"].get("annotations", {})
+        assert notes.get("helm.sh/resource-policy") == ("keep" if keep else None)
+        assert notes.get("argocd.argoproj.io/sync-options") == ("Prune=false,Delete=false" if keep else None)
 
 
 def test_crds_can_be_left_to_others() -> None:
@@ -307,6 +308,22 @@ def test_tls_to_the_database() -> None:
     mounted = [mount["mountPath"] for mount in container["volumeMounts"]]
     for name in ("PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY"):
         assert any(variables[name].startswith(f"{path}/") for path in mounted)
+
+
+def test_owner_of_the_schema_only_migrates() -> None:
+    """The owner's URL is the init container's alone; the operator itself has its own."""
+    pod = one(render(PROFILES["external with all of TLS"]), "Deployment")["spec"]["template"]["spec"]
+    (migrate,), (operator,) = pod["initContainers"], pod["containers"]
+
+    def secret(container: Json) -> str:
+        (url,) = (row["valueFrom"]["secretKeyRef"] for row in container["env"] if row["name"] == "IPAM_DATABASE_URL")
+        return str(url["name"])
+
+    assert (migrate["args"], secret(migrate), secret(operator)) == (["migrate"], "owner", "dsn")
+    assert {"name": "IPAM_MIGRATE", "value": "false"} in operator["env"]
+    assert [row for row in migrate["env"] if row["name"].startswith("PGSSL")] == [
+        row for row in operator["env"] if row["name"].startswith("PGSSL")
+    ]
 
 
 def test_cloudnativepg_without_its_operator_is_refused() -> None:

@@ -28,7 +28,7 @@ single() {
   "$bin/postgres" --single -D "$1" -c logging_collector=off "$2" >/dev/null
 }
 quoted() {
-  sed "s/'/''/g" /etc/ipam/database/password
+  sed "s/'/''/g" "${PGPASSWORDFILE:-/etc/ipam/database/password}"
 }
 
 if [ ! -d "$data" ]; then

@@ -95,7 +95,38 @@ url: {{ printf "postgresql://ipam:%s@%s.%s.svc:5432/ipam" $password (include "ip
 {{- end -}}
 {{- end }}
 
-{{/* Restricted Pod Security, which values may change but never by accident. */}}
+{{/* PostgreSQL's own variables for a protected connection, and where its certificates lie. Takes {mode, caSecret, clientSecret}. */}}
+{{- define "ipam.tlsEnv" -}}
+{{- with .mode -}}
+- name: PGSSLMODE
+  value: {{ . }}
+{{- end }}
+{{- if .caSecret }}
+- name: PGSSLROOTCERT
+  value: /etc/ipam/database-ca/ca.crt
+{{- end }}
+{{- if .clientSecret }}
+- name: PGSSLCERT
+  value: /etc/ipam/database-client/tls.crt
+- name: PGSSLKEY
+  value: /etc/ipam/database-client/tls.key
+{{- end }}
+{{- end }}
+
+{{- define "ipam.tlsMounts" -}}
+{{- if .caSecret -}}
+- name: database-ca
+  mountPath: /etc/ipam/database-ca
+  readOnly: true
+{{- end }}
+{{- if .clientSecret }}
+- name: database-client
+  mountPath: /etc/ipam/database-client
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{/* Constraints without a selector count the operator's own pods. */}}
 {{- define "ipam.topologySpread" -}}
 {{- $labels := include "ipam.selectorLabels" . | fromYaml -}}
 {{- $result := list -}}
