@@ -32,6 +32,8 @@ MANIFESTS = {
     "admission/stamp-claims.yaml": ("admission-stamp-claims.yaml",),
     "admission/protect-stamps.yaml": ("admission-protect-stamps.yaml",),
     "admission/protect-rate-limits.yaml": ("admission-protect-rate-limits.yaml",),
+    "admission/optional/protect-status.yaml": ("admission-protect-status.yaml",),
+    "admission/optional/protect-deletion.yaml": ("admission-protect-deletion.yaml",),
 }
 """Templates of the chart by the file that they are rendered to, in this order."""
 CHARTS_OWN = frozenset({"database_url", "health_host", "health_port", "health_port_file"})
@@ -43,9 +45,10 @@ def rendered(
 ) -> str:
     """What Helm makes of these templates with the chart's own values, as people would have written it."""
     show = [f"--show-only=templates/{template}" for template in templates]
+    optional = [f"--set=admission.{name}=true" for name in ("protectStatus", "protectDeletion")]
     versions = [f"--api-versions={api}" for api in apis]
     done = subprocess.run(
-        [helm(), "template", *RELEASE, CHART, *show, *versions], capture_output=True, text=True, check=False
+        [helm(), "template", *RELEASE, CHART, *show, *versions, *optional], capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise RuntimeError(f"helm template: {done.stderr}")

@@ -34,6 +34,7 @@ PROFILES: dict[str, Json] = {
         "tolerations": [{"operator": "Exists"}],
         "affinity": {"podAntiAffinity": {}},
         "service": {"annotations": {"a": "b"}, "ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6", "IPv4"]},
+        "admission": {"protectStatus": True, "protectDeletion": True},
         "networkPolicy": {
             "enabled": True,
             "metricsFrom": [{"namespaceSelector": {}}],

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -154,6 +154,59 @@ def test_stamping_comes_by_itself(release: Release) -> None:
     can = release.cluster.has_resource("admissionregistration.k8s.io", "mutatingadmissionpolicies")
     release.put()
     assert can == bool(can and release.get("mutatingadmissionpolicy", f"stamp.ipclaims.{GROUP}")), STAMPING
+
+
+TRIES = 400
+"""Requests until a policy must be in force: that takes half a second or so, and a request many milliseconds."""
+
+
+@pytest.fixture
+def pool(release: Release) -> str:
+    """A pool under all the protection that there is, and alice, whose role allows everything on it."""
+    release.put(admission={"protectStatus": True, "protectDeletion": True})
+    kubectl = release.cluster.run_kubectl
+    kubectl("wait", "--for=condition=Established", "--timeout=60s", *(f"crd/{plural}.{GROUP}" for plural in PLURALS))
+    body = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "IPPool", "metadata": {"name": "used"}, "spec": SPECS["IPPool"]}
+    kubectl("create", "-n", "default", "-f", "-", text=json.dumps(body))
+    kinds = "ippools.ipam.dotmac.io,ippools.ipam.dotmac.io/status"
+    kubectl("create", "role", "alice", "-n", "default", "--verb=get,patch,delete", f"--resource={kinds}")
+    # kubectl reads before it patches, which the operator does not and may not.
+    both = ("--user=alice", f"--serviceaccount={NAMESPACE}:{NAME}")
+    kubectl("create", "rolebinding", "alice", "-n", "default", "--role=alice", *both)
+    return "used"
+
+
+@pytest.fixture
+def refused(release: Release) -> Iterator[Callable[..., str]]:
+    """Repeats what must come to be refused; the words of the refusal. Alice has no rights any more afterwards."""
+
+    def attempt(*arguments: str) -> str:
+        for _ in range(TRIES):
+            try:
+                release.cluster.run_kubectl(*arguments, "-n", "default", "--as=alice")
+            except RuntimeError as refusal:
+                return str(refusal)
+        raise AssertionError(f"never refused: {arguments}")
+
+    yield attempt
+    release.cluster.run_kubectl("delete", "role,rolebinding", "alice", "-n", "default")
+
+
+def test_protection_holds_whatever_roles_say(release: Release, pool: str, refused: Callable[..., str]) -> None:
+    """Only the operator and who may restore write statuses; a pool in use is not deleted, an empty one is."""
+
+    def patch(allocated: str) -> tuple[str, ...]:
+        value = json.dumps({"status": {"capacity": {"allocated": allocated}}})
+        return ("patch", "ippool", pool, "--subresource=status", "--type=merge", "-p", value)
+
+    operator = f"--as=system:serviceaccount:{NAMESPACE}:{NAME}"
+    kubectl = release.cluster.run_kubectl
+    assert "written by the operator alone" in refused(*patch("0"))
+    kubectl(*patch("3"), "-n", "default", operator)
+    said = refused("delete", "ippool", pool, "--dry-run=server")
+    assert "allocated (3): delete the claims first" in said
+    kubectl(*patch("0"), "-n", "default")  # as the administrator, who may restore
+    kubectl("delete", "ippool", pool, "-n", "default", "--as=alice")
 
 
 def test_manifests_are_whole(bare: Cluster) -> None:

@@ -261,7 +261,13 @@ def test_one_role_for_each() -> None:
     assert not [body for body in off if body["kind"] in {"ClusterRole", "ClusterRoleBinding"}]
 
 
-ADMISSION = {"stampClaims": "stamp.ipclaims", "protectStamps": "stamps.ipclaims", "protectRateLimits": "rate-limits"}
+ADMISSION = {
+    "stampClaims": "stamp.ipclaims",
+    "protectStamps": "stamps.ipclaims",
+    "protectRateLimits": "rate-limits",
+    "protectStatus": "status",
+    "protectDeletion": "deletion",
+}
 
 
 @pytest.mark.parametrize("switch", ADMISSION)
