@@ -15,7 +15,7 @@ from hack.acquire import acquire
 from hack.cluster import Cluster
 from hack.control_plane import ControlPlane
 from hack.helm import WHEELS, helm
-from hack.install import GROUP, PLURALS, SPECS
+from hack.install import FINALIZER, GROUP, PLURALS, SPECS
 from hack.places import ROOT, temporary
 from hack.stack import open_cluster
 from tests.chart.support import CHART, PROFILES, STAMPING, Json
@@ -82,6 +82,23 @@ def release(request: pytest.FixtureRequest, bare: Cluster) -> Iterator[Release]:
     yield found
     found.run("uninstall", NAME)
     bare.run_kubectl("delete", "crd", "--ignore-not-found", *(f"{plural}.{GROUP}" for plural in PLURALS))
+
+
+def as_pod(cluster: Cluster, account: str, namespace: str, directory: Path, prefix: str) -> dict[str, str]:
+    """The environment of a script that believes it runs in a pod of this ServiceAccount."""
+    token = cluster.run_kubectl("create", "token", account, "-n", namespace)
+    shown = cluster.run_kubectl("config", "view", "--minify", "--flatten", "-o", "json")
+    about = json.loads(shown)["clusters"][0]["cluster"]
+    (directory / "token").write_text(token.strip())
+    (directory / "namespace").write_text(namespace)
+    (directory / "ca.crt").write_bytes(base64.b64decode(about["certificate-authority-data"]))
+    server = urlsplit(about["server"])
+    return {
+        **os.environ,
+        f"{prefix}_ACCOUNT": str(directory),
+        "KUBERNETES_SERVICE_HOST": str(server.hostname),
+        "KUBERNETES_SERVICE_PORT": str(server.port),
+    }
 
 
 def claim(cluster: Cluster, *how: str) -> Json:
@@ -209,6 +226,33 @@ def test_protection_holds_whatever_roles_say(release: Release, pool: str, refuse
     kubectl("delete", "ippool", pool, "-n", "default", "--as=alice")
 
 
+def test_cleanup_lets_go_of_what_is_deleted_alone(bare: Cluster, tmp_path: Path) -> None:
+    """Without an operator the cleanup job ends deletions that hang, touches nothing else, and says so."""
+    kubectl = bare.run_kubectl
+    kubectl("apply", "--server-side", "--force-conflicts", "-k", ROOT / "manifests/install/cluster")
+    kubectl("wait", "--for=condition=Established", "--timeout=60s", *(f"crd/{plural}.{GROUP}" for plural in PLURALS))
+    kubectl("apply", "-k", ROOT / "manifests/cleanup")
+    for name in ("dying", "alive"):
+        metadata = {"name": name, "finalizers": ["example.com/mine", FINALIZER]}
+        body = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "IPPool", "metadata": metadata, "spec": SPECS["IPPool"]}
+        kubectl("create", "-n", "default", "-f", "-", text=json.dumps(body))
+    kubectl("delete", "ippool", "dying", "-n", "default", "--wait=false")
+    environment = as_pod(bare, "ipam-cleanup", NAMESPACE, tmp_path, "CLEANUP")
+    script = [sys.executable, str(ROOT / "manifests/cleanup/cleanup.py")]
+    done = subprocess.run(script, capture_output=True, text=True, check=False, env=environment)
+    assert done.stdout == "let go of 1 objects that were being deleted; 1 that are not were left alone\n", done.stderr
+    listed = json.loads(kubectl("get", "ippools", "-n", "default", "-o", "json"))["items"]
+    assert {item["metadata"]["name"]: item["metadata"]["finalizers"] for item in listed} == {
+        "dying": ["example.com/mine"],
+        "alive": ["example.com/mine", FINALIZER],
+    }
+    patch = json.dumps({"metadata": {"finalizers": None}})
+    for name in ("dying", "alive"):
+        kubectl("patch", "ippool", name, "-n", "default", "--type=merge", "-p", patch)
+    kubectl("delete", "ippools", "--all", "-n", "default")
+    kubectl("delete", "-k", ROOT / "manifests/cleanup", "--wait=false")
+
+
 def test_manifests_are_whole(bare: Cluster) -> None:
     """`kubectl apply -k manifests/install` and the example of an overlay are accepted as they are."""
     for folder in ("manifests/install", "manifests/examples/overlay"):
@@ -230,21 +274,11 @@ def test_helm_test_claims_and_releases(
     )  # fmt: skip
     # Its pod stays pending: there is no node. We run what it would run, as whom it would run.
     control_plane.run_kubectl("apply", "-n", namespace, "-f", "-", text=done.stdout)
-    token = control_plane.run_kubectl("create", "token", f"{NAME}-test", "-n", namespace)
-    shown = control_plane.run_kubectl("config", "view", "--minify", "--flatten", "-o", "json")
-    cluster = json.loads(shown)["clusters"][0]["cluster"]
-    (tmp_path / "token").write_text(token.strip())
-    (tmp_path / "namespace").write_text(namespace)
-    (tmp_path / "ca.crt").write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
-    server = urlsplit(cluster["server"])
     script = json.loads(control_plane.run_kubectl("get", "configmap", f"{NAME}-test", "-n", namespace, "-o", "json"))[
         "data"
     ]["test.py"]
-    environment = {
-        **os.environ,
-        "TEST_ACCOUNT": str(tmp_path), "TEST_NAME": f"{NAME}-test", "TEST_SECONDS": "30",
-        "KUBERNETES_SERVICE_HOST": str(server.hostname), "KUBERNETES_SERVICE_PORT": str(server.port),
-    }  # fmt: skip
+    environment = as_pod(control_plane, f"{NAME}-test", namespace, tmp_path, "TEST")
+    environment |= {"TEST_NAME": f"{NAME}-test", "TEST_SECONDS": "30"}
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment)
     assert told.returncode == 0, told.stdout + told.stderr
     assert "claimed 192.0.2.1\n" in told.stdout

@@ -372,6 +372,8 @@ def test_versions_are_the_programs() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     (program,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert chart["version"] == chart["appVersion"] == program
+    for path in ("cleanup/job.yaml", "install/operator/operator.yaml"):
+        assert f"dotmac/ipam-operator:{program}" in (ROOT / "manifests" / path).read_text()
 
 
 def test_artifact_hub_is_told_the_truth() -> None:
