@@ -3,16 +3,19 @@ PYTHON ?= python3
 HACK = .venv/bin/python -m hack
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check up down status bench image crds manifests lock bootstrap clean
+.PHONY: help demo test e2e check up down status node-up node-down bench image crds manifests lock bootstrap clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
 
 demo: bootstrap ## set up all, run the samples on a stack of their own, show them, stop all
 	@$(HACK) demo
 
 test: bootstrap ## set up all, run all tiers of tests; ARGS="-k word" goes to pytest
 	@$(HACK) test $(ARGS)
+
+e2e: bootstrap ## run the node tier alone, as root; ARGS="-k word" goes to pytest
+	@$(HACK) e2e $(ARGS)
 
 check: bootstrap ## formatter, linter, types, import contracts, dependencies, generated files
 	@$(HACK) check
@@ -25,6 +28,12 @@ down: bootstrap ## stop the local stack and drop its data, also after a crash
 
 status: bootstrap ## show what runs; exit 3 unless all of it does
 	@$(HACK) status
+
+node-up: bootstrap ## start a cluster of two nodes in the background, as root
+	@.venv/bin/python -m hack.node up
+
+node-down: bootstrap ## stop that cluster and drop its data; logs stay
+	@.venv/bin/python -m hack.node down
 
 bench: bootstrap ## benchmarks, as ratios to their limits; writes .local/bench.json
 	@$(HACK) bench $(ARGS)

@@ -12,7 +12,7 @@ from hack.source import SourceError
 def main() -> int:
     """Run one command; its exit code."""
     parser = argparse.ArgumentParser(prog="python -m hack", description=__doc__)
-    names = ("up", "down", "status", "demo", "test", "check", "bench", "image")
+    names = ("up", "down", "status", "demo", "test", "e2e", "check", "bench", "image")
     parser.add_argument("command", choices=names)
     options, rest = parser.parse_known_args()
     exit_on_signals()
@@ -31,6 +31,8 @@ def main() -> int:
                 return image.make()
             case "test":
                 return commands.test(rest)
+            case "e2e":
+                return commands.e2e(rest)
             case "bench":
                 return commands.bench(rest)
             case _:

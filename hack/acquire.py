@@ -1,5 +1,6 @@
 """Get a control plane, and say which and why: `python -m hack.acquire` does so ahead of time.
 
+With `node` it gets what a node runs as well.
 Needs no third-party package, so that CI can start the build before anything is installed.
 """
 
@@ -15,11 +16,27 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hack.places import ROOT, cache
-from hack.source import RECIPE, Facts, Source, SourceError, Way, choose, lack_of_build, none_possible, survey
+from hack.source import (
+    RECIPE,
+    Facts,
+    Source,
+    SourceError,
+    Way,
+    choose,
+    key,
+    lack_of_build,
+    needed_go,
+    none_possible,
+    survey,
+)
 from hack.steps import say, step
 
 GO_REQUIREMENTS = ROOT / "hack" / "requirements-go.txt"
 HEARTBEAT_SECONDS = 15.0
+#: A recipe of its own: who only works on the API tier never builds it.
+NODE_RECIPE = ROOT / "hack" / "node-programs"
+NODE_PROGRAMS = ("kubelet", "kube-proxy", "kube-scheduler", "coredns", "pause")
+NODE_INPUTS = ("go.mod", "go.sum", "build.sh", "coredns/go.mod", "coredns/go.sum", "pause/main.go")
 
 
 def answers(*command: str) -> bool:
@@ -88,19 +105,50 @@ def build(facts: Facts) -> None:
         words = getattr(failure, "stderr", None) or str(failure)
         closed = Facts(**{**facts.__dict__, "build_lack": f"no Go: {words.strip().splitlines()[-1]}"})
         raise SourceError(none_possible(closed)) from failure
+    words = run_recipe(RECIPE, facts.cache, go)
+    if lack_of_build(facts.cache):
+        closed = Facts(**{**facts.__dict__, "build_lack": f"the build failed: {words[-1] if words else 'silently'}"})
+        raise SourceError(none_possible(closed))
+
+
+def run_recipe(recipe: Path, target: Path, go: Path) -> list[str]:
+    """Build with a folder's `build.sh`, and tell how far it is; its words, whether it succeeded or not.
+
+    What it has made counts only where `lack_of_build` says so: the recipe writes its key last.
+    """
     search = f"{go.parent}{os.pathsep}{os.environ.get('PATH', '')}"
     process = subprocess.Popen(
-        [RECIPE / "build.sh", facts.cache],
+        [recipe / "build.sh", target],
         env={**os.environ, "PATH": search},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
-    words = follow(process)
-    if process.returncode != 0 or lack_of_build(facts.cache):
-        closed = Facts(**{**facts.__dict__, "build_lack": f"the build failed: {words[-1] if words else 'silently'}"})
-        raise SourceError(none_possible(closed))
+    return follow(process)
+
+
+def node_programs() -> Path:
+    """Where the programs of a node lie, built before or just now.
+
+    Raises:
+        SourceError: there is no Go, or the build failed.
+    """
+    target = cache() / "node-programs" / key(NODE_RECIPE, inputs=NODE_INPUTS)
+    lack = lack_of_build(target, NODE_PROGRAMS)
+    say(f"    node programs: {lack or f'built before, checksums match: {target}'}")
+    if not lack:
+        return target
+    with step("building the programs of a node, about 4 minutes on 2 cores, once"):
+        try:
+            found = shutil.which("go")
+            go = Path(found) if found and go_version(found) >= needed_go(NODE_RECIPE) else unpack_go()
+        except (OSError, subprocess.CalledProcessError) as failure:
+            raise SourceError(f"no programs for a node: no Go ({failure})") from failure
+        words = run_recipe(NODE_RECIPE, target, go)
+    if lack := lack_of_build(target, NODE_PROGRAMS):
+        raise SourceError(f"no programs for a node: {lack}; the build's last words: {' / '.join(words[-3:])}")
+    return target
 
 
 def follow(process: "subprocess.Popen[str]") -> list[str]:
@@ -155,9 +203,11 @@ def unpack_go() -> Path:
 
 
 def main() -> None:
-    """Have a control plane ready for later."""
+    """Have a control plane ready for later; with `node` also what a node runs."""
     try:
         acquire()
+        if sys.argv[1:] == ["node"]:
+            node_programs()
     except SourceError as failure:
         sys.exit(str(failure))
 

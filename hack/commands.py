@@ -1,4 +1,4 @@
-"""`make demo`, `make test`, `make check`, `make bench`: run something, stop everything, tell."""
+"""`make demo`, `make test`, `make e2e`, `make check`, `make bench`: run something, stop everything, tell."""
 
 import fcntl
 import json
@@ -14,6 +14,7 @@ from hack.acquire import acquire
 from hack.background import STATE
 from hack.cluster import Cluster, ExternalCluster
 from hack.install import PLURALS
+from hack.node import lack_of_node
 from hack.places import ROOT, server_state
 from hack.source import Way
 from hack.stack import Stack
@@ -121,6 +122,14 @@ def test(arguments: Sequence[str]) -> int:
                 failed.append(tier)
     say(f"FAILED: {', '.join(failed)}" if failed else "all tiers passed")
     return int(bool(failed))
+
+
+def e2e(arguments: Sequence[str]) -> int:
+    """The node tier alone, which makes its own cluster; arguments go to pytest."""
+    if lack := lack_of_node():
+        say(lack)
+        return 1
+    return run("python", "-m", "pytest", "-q", "-m", "node", *arguments)
 
 
 def check() -> int:

@@ -44,9 +44,11 @@ class ControlPlane(Cluster):
         apiserver_args: appended last, so they win.
         seconds: patience with each server.
         durable: False lets etcd skip fsync.
+        address: where the API server listens; pods cannot reach loopback.
+        controllers: what the controller manager runs.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two by keyword
         self,
         assets: Path,
         state: Path | None = None,
@@ -54,15 +56,19 @@ class ControlPlane(Cluster):
         apiserver_args: Sequence[str] = (),
         seconds: float = 60.0,
         durable: bool = False,
+        address: str = LOOPBACK,
+        controllers: Sequence[str] = CONTROLLERS,
     ) -> None:
         self.assets = assets
+        self.address = address
+        self.controllers = controllers
         self.kubectl = assets / "kubectl"
         self.apiserver_args = apiserver_args
         self.seconds = seconds
         self.durable = durable
         self._temporary = state is None
         self.dir = (Path(tempfile.mkdtemp(prefix=f"{NAME}-api-")) if state is None else state).resolve()
-        self.pki = Pki(self.dir / "pki")
+        self.pki = Pki(self.dir / "pki", address)
         self.kubeconfig = self.dir / "admin.kubeconfig"
         self.server = ""
         self._clients = self._peers = ""
@@ -128,8 +134,8 @@ class ControlPlane(Cluster):
         files = self.pki.dir
         arguments = [
             f"--etcd-servers={self._clients}",
-            f"--bind-address={LOOPBACK}",
-            f"--advertise-address={LOOPBACK}",
+            f"--bind-address={self.address}",
+            f"--advertise-address={self.address}",
             f"--secure-port={self.server.rpartition(':')[2]}",
             f"--tls-cert-file={files}/apiserver.crt",
             f"--tls-private-key-file={files}/apiserver.key",
@@ -146,7 +152,7 @@ class ControlPlane(Cluster):
 
     def _launch(self) -> None:
         self._clients, self._peers = (f"http://{LOOPBACK}:{free_port()}" for _ in range(2))
-        self.server = f"https://{LOOPBACK}:{free_port()}"
+        self.server = f"https://{self.address}:{free_port()}"
         files = self.pki.dir
         admin = {"client-certificate": f"{files}/admin.crt", "client-key": f"{files}/admin.key"}
         write_kubeconfig(self.kubeconfig, self.server, self.pki.authority, admin)
@@ -166,7 +172,7 @@ class ControlPlane(Cluster):
             f"--kubeconfig={self.kubeconfig}",
             "--secure-port=0",
             "--leader-elect=false",
-            f"--controllers={','.join(CONTROLLERS)}",
+            f"--controllers={','.join(self.controllers)}",
             f"--service-account-private-key-file={files}/sa.key",
             f"--root-ca-file={files}/ca.crt",
         ]

@@ -21,10 +21,16 @@ def openssl(*args: str | Path) -> None:
 
 
 class Pki:
-    """Certificates of one control plane: an authority, the server, an administrator, token keys."""
+    """Certificates of one control plane: an authority, the server, an administrator, token keys.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: where they lie.
+        address: the server's, beside loopback and its address as a service.
+    """
+
+    def __init__(self, directory: Path, address: str = LOOPBACK) -> None:
         self.dir = directory
+        self.address = address
         self.authority = directory / "ca.crt"
 
     def make(self) -> None:
@@ -36,7 +42,8 @@ class Pki:
         new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
         subject = ("-days", DAYS, "-subj", "/CN=local-ca")
         openssl("req", "-x509", *new_key, *subject, "-keyout", self.dir / "ca.key", "-out", self.authority)
-        names = f"DNS:localhost,DNS:kubernetes.default.svc,IP:{LOOPBACK},IP:{SERVICE_ADDRESS}"
+        addresses = ",".join(f"IP:{each}" for each in sorted({LOOPBACK, SERVICE_ADDRESS, self.address}))
+        names = f"DNS:localhost,DNS:kubernetes.default.svc,{addresses}"
         self._sign(new_key, "apiserver", "/CN=kube-apiserver", f"subjectAltName={names}\nextendedKeyUsage=serverAuth\n")
         self._sign(new_key, "admin", "/O=system:masters/CN=local-admin", "extendedKeyUsage=clientAuth\n")
         key = self.dir / "sa.key"

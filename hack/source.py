@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +12,7 @@ from hack.places import ROOT, cache
 
 RECIPE = ROOT / "hack" / "control-plane"
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
+INPUTS = ("go.mod", "go.sum", "build.sh")
 #: Platforms that the pinned wheel of Go has.
 WHEEL_PLATFORMS = {"Linux-x86_64", "Linux-aarch64", "Darwin-arm64", "Darwin-x86_64"}
 LOOPBACK_NAMES = {"127.0.0.1", "::1", "localhost"}
@@ -98,10 +99,10 @@ def none_possible(facts: Facts) -> str:
     )
 
 
-def key(recipe: Path = RECIPE, machine: str = "") -> str:
-    """Name of what this recipe builds on this platform."""
+def key(recipe: Path = RECIPE, machine: str = "", inputs: Sequence[str] = INPUTS) -> str:
+    """Name of what this recipe builds from these files of its own on this platform."""
     digest = hashlib.sha256((machine or f"{platform.system()}-{platform.machine()}").encode())
-    for name in ("go.mod", "go.sum", "build.sh"):
+    for name in inputs:
         digest.update((recipe / name).read_bytes())
     return digest.hexdigest()[:16]
 
@@ -112,13 +113,13 @@ def lack_of_assets(directory: Path) -> str:
     return f"{directory} lacks {', '.join(absent)}" if absent else ""
 
 
-def lack_of_build(directory: Path) -> str:
+def lack_of_build(directory: Path, programs: Sequence[str] = PROGRAMS) -> str:
     """Why this cache entry cannot be used; empty if its checksums match."""
     if not (directory / ".key").exists():
         return "nothing built yet"
     rows = [line.split() for line in (directory / "SHA256SUMS").read_text().splitlines()]
     sums = {name: checksum for checksum, name in rows}
-    for program in PROGRAMS:
+    for program in programs:
         file = directory / program
         if not file.exists():
             return f"{program} is gone"

@@ -1,12 +1,14 @@
 """Where a control plane comes from."""
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hack import source
+from hack.acquire import NODE_INPUTS, NODE_RECIPE
 from hack.source import PROGRAMS, Facts, SourceError, Way, choose, lack_of_assets, lack_of_build, survey
 
 HERE = Path("/somewhere")
@@ -132,3 +134,24 @@ def test_cache_is_verified(tmp_path: Path) -> None:
 def test_key_depends_on_recipe_and_platform() -> None:
     """Another platform never gets this one's programs."""
     assert source.key(machine="Linux-x86_64") != source.key(machine="Linux-aarch64")
+
+
+def test_node_and_control_plane_are_of_one_version() -> None:
+    """A node's programs and its control plane are pinned to the same Kubernetes, and so tested as a pair."""
+    versions = {
+        line.split()[1]
+        for recipe in (source.RECIPE, NODE_RECIPE)
+        for line in (recipe / "go.mod").read_text().splitlines()
+        if line.startswith("\tk8s.io/kubernetes v")
+    }
+    assert len(versions) == 1
+
+
+def test_key_of_node_programs_covers_all_that_is_built(tmp_path: Path) -> None:
+    """Every file of the recipe decides the name under which its programs are cached."""
+    files = {str(path.relative_to(NODE_RECIPE)) for path in NODE_RECIPE.rglob("*") if path.is_file()}
+    assert files == set(NODE_INPUTS)
+    shutil.copytree(NODE_RECIPE, tmp_path, dirs_exist_ok=True)
+    before = source.key(tmp_path, inputs=NODE_INPUTS)
+    (tmp_path / "pause" / "main.go").write_text("package main")
+    assert source.key(tmp_path, inputs=NODE_INPUTS) != before

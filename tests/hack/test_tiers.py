@@ -15,6 +15,7 @@ from tests.support.tiers import markers, skip_is_failure
         ("adversarial/test_leaks.py", ("operator",), {"adversarial", "apiserver", "integration"}),
         ("adversarial/test_arithmetic.py", (), {"adversarial"}),
         ("image/test_operator.py", ("operator_kubeconfig", "database_url", "api"), {"image", "integration"}),
+        ("e2e/test_install.py", ("node", "postgres"), {"node", "integration"}),
         ("bench/test_allocate.py", (), {"performance"}),
     ],
 )
@@ -26,5 +27,6 @@ def test_tier_by_folder_and_servers(path: str, fixtures: tuple[str, ...], expect
 def test_skip_in_ci_is_a_failure_of_server_tiers_only() -> None:
     """In CI a server tier must not be skipped; at home, or in the unit tier, it may."""
     assert skip_is_failure({"apiserver"}, "true")
+    assert skip_is_failure({"node"}, "true")
     assert not skip_is_failure({"apiserver"}, None)
     assert not skip_is_failure({"unit"}, "true")

@@ -22,6 +22,8 @@ def markers(parts: Sequence[str], fixtures: Collection[str], own: Collection[str
         found.add(top)
     if top == "image":
         found.add("image")
+    if top == "e2e":
+        found.add("node")
     if top == "bench" and "unit" not in own:
         found.add("performance")
     if not DB_FIXTURES.isdisjoint(fixtures):
@@ -29,7 +31,7 @@ def markers(parts: Sequence[str], fixtures: Collection[str], own: Collection[str
     if not API_FIXTURES.isdisjoint(fixtures):
         found.add("apiserver")
         found.discard("db")  # one tier each: the one that needs more
-    if "image" in found:
+    if not {"image", "node"}.isdisjoint(found):
         found -= {"db", "apiserver"}
     if not {"db", "apiserver", "image", "node"}.isdisjoint(found):
         found.add("integration")
