@@ -204,13 +204,13 @@ class Node(Cluster):
             raise RuntimeError(f"kubectl {' '.join(map(str, args))} failed:\n{done.stderr}{done.stdout}")
         return done.stdout
 
-    def load(self, *archives: Path) -> None:
-        """Give docker archives to each node; a pod then needs `imagePullPolicy: Never` or `IfNotPresent`.
+    def load(self, *archives: Path, machines: Sequence[Machine] = MACHINES) -> None:
+        """Give docker archives to each of these nodes; a pod then needs `imagePullPolicy: Never` or `IfNotPresent`.
 
         Raises:
             RuntimeError: containerd refused one; with its words.
         """
-        work = [(machine, archive) for machine in MACHINES for archive in archives]
+        work = [(machine, archive) for machine in machines for archive in archives]
         with ThreadPoolExecutor(len(MACHINES)) as pool:
             for _ in pool.map(lambda each: self._load(*each), work):
                 pass

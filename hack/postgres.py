@@ -50,13 +50,15 @@ class Postgres:
         state_dir: where data, socket and log lie; kept when stopped, and started again from there.
             None makes a temporary one and removes it. As root it must be readable by others.
         durable: False turns fsync off: for tests, whose data nobody misses after a power cut.
+        address: where it listens beside loopback, and the host of its URLs: for pods, which cannot reach ours.
     """
 
-    def __init__(self, state_dir: Path | None = None, *, durable: bool = False) -> None:
+    def __init__(self, state_dir: Path | None = None, *, durable: bool = False, address: str = LOOPBACK) -> None:
         self._temporary = state_dir is None
         self._user = server_user()
         self.dir = make_temporary("pg") if state_dir is None else state_dir
         self.durable = durable
+        self.address = address
         self.bin = find()
         self.port = 0
         self.password = ""
@@ -71,7 +73,7 @@ class Postgres:
 
     def url_for(self, database: str) -> str:
         """The same of another database."""
-        return f"postgresql://{OWNER}:{self.password}@{LOOPBACK}:{self.port}/{database}"
+        return f"postgresql://{OWNER}:{self.password}@{self.address}:{self.port}/{database}"
 
     @property
     def pid(self) -> int:
@@ -179,6 +181,9 @@ class Postgres:
             self.bin / "initdb", "--no-sync", "--locale=C", "--encoding=UTF8", f"--username={OWNER}",
             *authentication, f"--pgdata={data}",
         )  # fmt: skip
+        if self.address != LOOPBACK:
+            with (data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all all scram-sha-256\n")
         self._run(self.bin / "postgres", "--single", "-D", data, "postgres", text=f"CREATE DATABASE {DATABASE}\n")
         (data / "initialised").touch()
 
@@ -196,7 +201,7 @@ class Postgres:
         if has_extension(self.bin, "pg_stat_statements"):
             watch = {"shared_preload_libraries": "pg_stat_statements"}
         return {
-            "listen_addresses": LOOPBACK,
+            "listen_addresses": ",".join(sorted({LOOPBACK, self.address})),
             "port": str(self.port),
             "unix_socket_directories": str(self.socket_dir),
             "unix_socket_permissions": "0700",

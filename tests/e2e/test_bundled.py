@@ -1,0 +1,126 @@
+"""From nothing to an address with `helm install`: the chart with the database that it brings."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hack.image import make_postgres
+from hack.node import MACHINES, Node
+from tests.apiserver.support import Tenant
+from tests.e2e import images
+from tests.e2e.support import NAMESPACE, RELEASE, Release, Values, merged, timed
+from tests.support.cluster import Api, ApiError, Json
+
+HOST = MACHINES[0].name
+"""Of the database's volume, and so of its pod."""
+VOLUME = f"data-{RELEASE}-postgres-0"
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def volume(node: Node) -> Iterator[None]:
+    """The cluster's default storage: one volume, on one node, as a small cluster might have it."""
+    archive = make_postgres()
+    with timed("the database's image on one node"):
+        node.load(archive, machines=MACHINES[:1])
+    directory = node.state / HOST / "var-lib" / "volumes" / "one"
+    directory.mkdir(parents=True)
+    storage: list[Json] = [
+        {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "metadata": {
+                "name": "local",
+                "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+            },
+            "provisioner": "kubernetes.io/no-provisioner",
+            "volumeBindingMode": "WaitForFirstConsumer",
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": "one"},
+            "spec": {
+                "capacity": {"storage": "5Gi"},
+                "accessModes": ["ReadWriteOnce"],
+                "storageClassName": "local",
+                "local": {"path": "/var/lib/volumes/one"},
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
+                    {"key": "kubernetes.io/hostname", "operator": "In", "values": [HOST]}]}]}},
+            },
+        },
+    ]  # fmt: skip
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": storage})
+    node.run_kubectl("apply", "-f", "-", text=text)
+    yield
+    node.run_kubectl("delete", "-f", "-", "--timeout=60s", text=text)
+
+
+@pytest.fixture(scope="module")
+def release(node: Node, helm_program: Path, values: Values, volume: None) -> Iterator[Release]:
+    """The chart as a first try takes it, not yet installed."""
+    assert volume is None
+    repository, tag = images.repository_and_tag(make_postgres())
+    bundled = {"mode": "bundled", "bundled": {"image": {"repository": repository, "tag": tag}}}
+    found = Release(node, helm_program, merged(values, {"database": bundled}))
+    found.prepare()
+    yield found
+    found.purge()
+
+
+@pytest.fixture(scope="module")
+def installed(release: Release) -> Release:
+    """The same, installed."""
+    with timed("helm install --wait: operator and bundled database, from nothing"):
+        release.install()
+    return release
+
+
+async def test_first_try_ends_with_an_address(installed: Release, place: Tenant) -> None:
+    """After one `helm install --wait` a network, a pool and a claim end with an address, without another step."""
+    assert len(installed.pods()) == 2
+    with timed("from the first network to the first address"):
+        await place.space()
+        await place.claim()
+        assert await place.address() == "10.0.0.1"
+
+
+def test_the_release_tests_itself(installed: Release) -> None:
+    """`helm test` claims an address, releases it and leaves nothing behind."""
+    with timed("helm test"):
+        said = installed.helm("test", RELEASE, "--timeout=120s")
+    assert re.search(r"Phase:\s+Succeeded", said), said
+    left = installed.node.run_kubectl("get", "ipclaims,ippools,ipnetworks", "-A", "-o", "name").split()
+    assert left == []
+
+
+async def test_uninstalled_and_installed_again_nothing_has_changed(installed: Release, place: Tenant, api: Api) -> None:
+    """Uninstalled, the release leaves claims readable, their addresses and the data; installed again, it goes on."""
+    await place.space()
+    await place.claims(f"c{number}" for number in range(5))
+    before = {name: seen["status"] for name, seen in (await place.bound(*(f"c{n}" for n in range(5)))).items()}
+
+    with timed("helm uninstall, until its pods are gone"):
+        installed.uninstall()
+    after = {name: seen["status"] for name, seen in (await place.all("IPClaim")).items()}
+    assert after == before, "claims are as they were"
+    assert VOLUME in installed.kubectl("get", "pvc", "-o", "name")
+    left = json.loads(installed.kubectl("get", "all", "-o", "json"))["items"]
+    assert [item["metadata"]["name"] for item in left] == []
+    await place.delete("IPClaim", "c4")  # waits for whoever knows that the address is free again
+    assert (await place.get("IPClaim", "c4"))["metadata"]["deletionTimestamp"]
+    with pytest.raises(ApiError):
+        await api.request("GET", f"apis/apps/v1/namespaces/{NAMESPACE}/deployments/{RELEASE}")
+
+    with timed("helm install again, on the old volume"):
+        installed.install()
+    await place.gone("IPClaim", "c4")
+    await place.claim("c5")
+    await place.bound("c5")
+    now = await place.all("IPClaim")
+    assert {name: now[name]["status"] for name in before if name != "c4"} == {
+        name: status for name, status in before.items() if name != "c4"
+    }
