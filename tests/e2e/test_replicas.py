@@ -1,0 +1,109 @@
+"""Two replicas on two nodes, while claims keep coming: nothing is lost, doubled or leaked, and service goes on."""
+
+from asyncio import to_thread as aside
+
+import pytest
+
+from hack.node import MACHINES
+from tests.apiserver.support import Ledger, Tenant, agreement
+from tests.e2e.support import Flow, Release, ready, say, timed
+from tests.support.cluster import Json
+
+pytestmark = pytest.mark.timeout(240)
+ROOM = "10.0.0.0/20"
+LEADER_SECONDS = 10.0
+"""The default of IPAM_LEADER_SECONDS: so long a lead outlives its holder; a standby looks five times as often."""
+DRAIN = ("drain", "--ignore-daemonsets", "--delete-emptydir-data")
+
+
+@pytest.fixture(scope="module")
+def installed(release: Release) -> Release:
+    """The chart on a database outside of all pods."""
+    with timed("helm install --wait: operator on an external database"):
+        release.install()
+    return release
+
+
+def test_replicas_are_on_two_nodes(installed: Release) -> None:
+    """Each replica is on a node of its own, so that one node's end is not the service's."""
+    assert {pod["spec"]["nodeName"] for pod in installed.pods()} == {machine.name for machine in MACHINES}
+
+
+async def test_scaled_down_and_up_again(installed: Release, place: Tenant, books: Ledger) -> None:
+    """One replica serves as two do, whichever is taken away, and a second one joins again."""
+    await place.space(ROOM)
+    async with Flow(place) as flow:
+        await aside(installed.scale, 1)
+        await flow.served(20)
+        await aside(installed.scale, 2)
+        await flow.served(20)
+        tally = await flow.finish()
+    say(f"scaled 2 -> 1 -> 2: {tally}")
+    await agreement(place, books)
+    assert len(installed.pods()) == 2
+
+
+async def test_killed_leader_is_replaced(installed: Release, place: Tenant, books: Ledger) -> None:
+    """The leader killed amid claims, one of two leads once its lead has lapsed; all claims get what they hold."""
+    await place.space(ROOM)
+    async with Flow(place) as flow:
+        before = await installed.leader()
+        installed.kill9(before)
+        await flow.served(100)
+        tally = await flow.finish()
+    say(f"leader killed with -9: {tally}")
+    (killed,) = (pod for pod in installed.pods() if pod["metadata"]["uid"] == before["metadata"]["uid"])
+    assert restarts(killed) == restarts(before) + 1
+    await installed.leader()
+    assert tally.longest < 1.2 * LEADER_SECONDS + 5.0
+    await agreement(place, books)
+    installed.await_rollout()
+
+
+async def test_leader_that_leaves_hands_over(installed: Release, place: Tenant, books: Ledger) -> None:
+    """A leader whose pod is deleted resigns, so that claims wait for seconds, not for the lead to lapse."""
+    await place.space(ROOM)
+    async with Flow(place) as flow:
+        before = await installed.leader()
+        await aside(installed.kubectl, "delete", "pod", before["metadata"]["name"], "--wait=false")
+        await flow.served(60)
+        tally = await flow.finish()
+    say(f"leader's pod deleted: {tally}")
+    assert (await installed.leader())["metadata"]["name"] != before["metadata"]["name"]
+    assert tally.longest < LEADER_SECONDS
+    await agreement(place, books)
+    installed.await_rollout()
+
+
+async def test_node_is_drained(installed: Release, place: Tenant, books: Ledger) -> None:
+    """The leader's node drained, its replica moves to the other node, and the budget lets no two go at once."""
+    await place.space(ROOM)
+    node = installed.node
+    async with Flow(place) as flow:
+        left = (await installed.leader())["spec"]["nodeName"]
+        (other,) = {machine.name for machine in MACHINES} - {left}
+        with timed("kubectl drain of the leader's node"):
+            await aside(node.run_kubectl, *DRAIN, "--timeout=60s", left)
+        await aside(installed.await_rollout)
+        assert {pod["spec"]["nodeName"] for pod in installed.pods()} == {other}
+        await flow.served(20)
+        tally = await flow.finish()
+    say(f"leader's node drained: {tally}")
+    await agreement(place, books)
+    try:
+        # Both replicas are on the last node now, and nothing can take their place: one may go, the other has to stay.
+        with pytest.raises(RuntimeError, match="disruption budget"):
+            node.run_kubectl(*DRAIN, "--timeout=8s", other)
+        assert sum(ready(pod) for pod in installed.pods()) == 1
+        await place.claim("meanwhile")
+        await place.bound("meanwhile")
+    finally:
+        for machine in MACHINES:
+            node.run_kubectl("uncordon", machine.name)
+    installed.await_rollout()
+
+
+def restarts(pod: Json) -> int:
+    """How often a pod's container has been started again."""
+    (status,) = pod["status"]["containerStatuses"]
+    return int(status["restartCount"])
