@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+from hack.install import await_served
 from hack.node import Node
 from hack.places import ROOT
 from tests.apiserver.support import Tenant, addresses, bound, eventually
@@ -25,6 +26,7 @@ SECRET: Final = "ipam-database"
 DEPLOYMENT: Final = f"deployment/{RELEASE}"
 OPERATORS: Final = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component=operator"
 HELM_SECONDS: Final = 120
+NOTICEABLE_SECONDS: Final = 1.5
 SAID: Final[list[str]] = []
 Values = Mapping[str, Any]
 
@@ -75,6 +77,11 @@ class Release:
             raise HelmError(f"helm {' '.join(map(str, arguments))}:\n{done.stderr}{done.stdout}")
         return done.stdout
 
+    def environment(self) -> dict[str, str]:
+        """Of a shell that finds kubectl, helm and the cluster."""
+        found = self.node.environment()
+        return {**found, "PATH": f"{self._helm.parent}{os.pathsep}{found['PATH']}"}
+
     def prepare(self, **secrets: Values) -> None:
         """The namespace, in which only restricted pods may run, and Secrets in it."""
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -95,7 +102,12 @@ class Release:
     def install(self, **values: Any) -> str:
         """Install or upgrade, and wait until it is ready; Helm's words."""
         command = ("upgrade", "--install", RELEASE, CHART, "--wait")
-        return self.helm(*command, f"--timeout={HELM_SECONDS}s", values=merged(self.values, values))
+        said = self.helm(*command, f"--timeout={HELM_SECONDS}s", values=merged(self.values, values))
+        began = time.monotonic()
+        await_served(self.node)  # the API server's admission sees new kinds and policies only after a while
+        if (seconds := time.monotonic() - began) > NOTICEABLE_SECONDS:
+            say(f"... and the API server took our kinds {seconds:.1f} s later")
+        return said
 
     def uninstall(self) -> None:
         """Uninstall, and wait until its pods are gone: Helm itself returns before that."""
