@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import pytest
 
 from hack.image import make_postgres
 from hack.node import MACHINES, Node
+from hack.places import ROOT
 from tests.apiserver.support import Tenant
 from tests.e2e import images
 from tests.e2e.support import NAMESPACE, RELEASE, Release, Values, merged, timed
 from tests.support.cluster import Api, ApiError, Json
 
+PAGE = ROOT / "docs" / "operations" / "uninstall.md"
 HOST = MACHINES[0].name
 """Of the database's volume, and so of its pod."""
 VOLUME = f"data-{RELEASE}-postgres-0"
@@ -124,3 +127,30 @@ async def test_uninstalled_and_installed_again_nothing_has_changed(installed: Re
     assert {name: now[name]["status"] for name in before if name != "c4"} == {
         name: status for name, status in before.items() if name != "c4"
     }
+
+
+async def test_removed_for_good_as_the_page_says(installed: Release, api: Api) -> None:
+    """In the documented order nothing hangs, and nothing of ours is left: neither kinds nor namespace nor roles."""
+    place = await Tenant.create(api)
+    await place.space()
+    await place.claims(f"c{number}" for number in range(20))
+    await place.bound(*(f"c{number}" for number in range(20)))
+    with timed("removed for good, in the documented order"):
+        for command in commands("Remove all of it"):
+            done = subprocess.run(
+                ["bash", "-euc", command],
+                env=installed.environment(), capture_output=True, text=True, check=False, timeout=60,
+            )  # fmt: skip
+            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    kinds = "crd,namespaces,clusterroles,clusterrolebindings,mutatingadmissionpolicies,validatingadmissionpolicies"
+    left = installed.node.run_kubectl("get", kinds, "-o", "name").split()
+    assert [name for name in left if "ipam" in name] == []
+    await api.delete("Namespace", "", place.namespace)
+
+
+def commands(section: str) -> list[str]:
+    """What a reader of the page on uninstalling types, under this heading."""
+    text = PAGE.read_text().split(f"## {section}\n", 1)[1].split("\n## ", 1)[0]
+    found = re.findall(r"^\$ (.*(?:\\\n.*)*)$", text, re.MULTILINE)
+    assert found
+    return found
