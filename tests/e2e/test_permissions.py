@@ -21,6 +21,9 @@ ALLOWED = {
     *((verb, "", "namespaces", "") for verb in ("list", "watch")),
     ("get", "", "namespaces", "kube-system"),
     ("create", "", "events", ""),
+    # The policies that vouch for what a claim says of who asked for it: whether they are there.
+    ("get", ADMISSION, "validatingadmissionpolicies", "stamps.ipclaims.ipam.dotmac.io"),
+    ("get", ADMISSION, "validatingadmissionpolicybindings", "stamps.ipclaims.ipam.dotmac.io"),
 }
 """Verb, API group, resource with its subresource, name."""
 DENIED = {
