@@ -2,45 +2,40 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 
-from hack import commands, image
+from hack import commands, image, sbom
 from hack.background import Background
 from hack.processes import exit_on_signals
 from hack.source import SourceError
+
+COMMANDS = ("up", "down", "status", "demo", "test", "e2e", "check", "bench", "image", "sbom")
 
 
 def main() -> int:
     """Run one command; its exit code."""
     parser = argparse.ArgumentParser(prog="python -m hack", description=__doc__)
-    names = ("up", "down", "status", "demo", "test", "e2e", "check", "bench", "image")
-    parser.add_argument("command", choices=names)
+    parser.add_argument("command", choices=COMMANDS)
     options, rest = parser.parse_known_args()
     exit_on_signals()
     background = Background()
+    work: dict[str, Callable[[], int | None]] = {
+        "up": background.up,
+        "down": background.down,
+        "status": lambda: 0 if background.status() else 3,
+        "demo": commands.demo,
+        "test": lambda: commands.test(rest),
+        "e2e": lambda: commands.e2e(rest),
+        "check": commands.check,
+        "bench": lambda: commands.bench(rest),
+        "image": image.make,
+        "sbom": sbom.make,
+    }
     try:
-        match options.command:
-            case "up":
-                background.up()
-            case "down":
-                background.down()
-            case "status":
-                return 0 if background.status() else 3
-            case "demo":
-                return commands.demo()
-            case "image":
-                return image.make()
-            case "test":
-                return commands.test(rest)
-            case "e2e":
-                return commands.e2e(rest)
-            case "bench":
-                return commands.bench(rest)
-            case _:
-                return commands.check()
+        return work[options.command]() or 0
     except (SourceError, RuntimeError) as failure:
         print(failure, file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

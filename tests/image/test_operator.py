@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from hack import image
 from hack.places import ROOT
 from hack.processes import end, spawn, tail, wait_ready
@@ -14,6 +16,8 @@ from ipam_operator import __version__
 from tests.apiserver.support import Tenant
 from tests.image.archive import WORK, Archive, Pod
 from tests.support.cluster import Api
+
+pytestmark = pytest.mark.timeout(600)  # builds, the first time
 
 OVER_ITS_BASE_BYTES = 150e6
 PIN = re.compile(r"^([\w.-]+)==(\S+)", re.MULTILINE)

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from hack import image
 from hack.processes import end, spawn, wait_ready
 from tests.image.archive import WORK, Archive, Pod
+
+pytestmark = pytest.mark.timeout(600)  # builds, the first time
 
 
 def test_server_starts_as_its_user(postgres_archive: Archive, postgres_root: Path, work: Path) -> None:
