@@ -3,7 +3,7 @@ PYTHON ?= python3
 HACK = .venv/bin/python -m hack
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e check up down status node-up node-down bench image crds manifests lock bootstrap clean
+.PHONY: help demo test e2e check up down status node-up node-down bench image sbom crds manifests lock bootstrap clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
@@ -40,6 +40,9 @@ bench: bootstrap ## benchmarks, as ratios to their limits; writes .local/bench.j
 
 image: bootstrap ## build the operator's image into .local/images/, and PostgreSQL's for the node tier (as root)
 	@$(HACK) image
+
+sbom: bootstrap ## write what the image is made of to .local/sbom.cdx.json (CycloneDX)
+	@$(HACK) sbom
 
 crds: bootstrap ## regenerate crds/ from the models
 	@.venv/bin/python -m ipam_operator.api.crd
