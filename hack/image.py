@@ -6,11 +6,14 @@ runs them; whoever ships builds the same Dockerfile on the base that it names.
 
 import fcntl
 import hashlib
+import io
+import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -284,8 +287,15 @@ def keep(archive: Path, key: str) -> None:
     archive.with_suffix(".key").write_text(key)
 
 
+def image_id(archive: Path) -> str:
+    """Digest of all that the image is: what `docker image inspect` shows once it is loaded."""
+    with tarfile.open(archive) as members:
+        (manifest,) = json.load(members.extractfile("manifest.json") or io.BytesIO())
+    return f"sha256:{Path(manifest['Config']).stem}"
+
+
 def make() -> int:
-    """Both archives, and where they are."""
+    """Both archives: where they are, and what they hold."""
     for archive in (make_operator(), make_postgres()):
-        say(f"    {archive.relative_to(ROOT)}: {archive.stat().st_size / 1e6:.0f} MB")
+        say(f"    {archive.relative_to(ROOT)}: {archive.stat().st_size / 1e6:.0f} MB, {image_id(archive)}")
     return 0
