@@ -37,7 +37,8 @@ def test_what_it_says_of_itself(operator_archive: Archive) -> None:
     assert labels["revision"] == image.revision()
     assert labels["licenses"] == "Apache-2.0"
     assert labels["title"] == "ipam-operator"
-    assert f"docker.io/{image.REPOSITORY}:{__version__}" in operator_archive.manifest["RepoTags"]
+    tags = operator_archive.manifest["RepoTags"]
+    assert {tag.partition("/")[2] for tag in tags} == {f"{image.REPOSITORY}:{__version__}"}
 
 
 def test_size(operator_archive: Archive) -> None:
