@@ -58,6 +58,12 @@ TRIGGERS: Final = """
 select tgrelid, pg_get_triggerdef(oid) || ';' line from pg_trigger
 where tgrelid = any($1::oid[]) and not tgisinternal order by tgname
 """
+# Conditions and privileges follow from R_90_roles.sql, whose functions are in the snapshot, too.
+POLICIES: Final = """
+select c.oid, '-- row level security: ' || coalesce((
+    select string_agg(y.polname, ', ' order by y.polname) from pg_policy y where y.polrelid = c.oid), 'nobody') line
+from pg_class c where c.oid = any($1::oid[]) and c.relrowsecurity
+"""
 COMMENTS: Final = """
 select a.attrelid, format('comment on column %I.%I is %L;', c.relname, a.attname, col_description(c.oid, a.attnum)) line
 from pg_attribute a join pg_class c on c.oid = a.attrelid
@@ -109,7 +115,7 @@ async def snapshot(connection: Any) -> str:
         relations = await connection.fetch(RELATIONS)
         oids = [relation["oid"] for relation in relations]
         inner = [await _lines(connection, query, oids) for query in (COLUMNS, CONSTRAINTS)]
-        after = [await _lines(connection, query, oids) for query in (INDEXES, TRIGGERS, COMMENTS)]
+        after = [await _lines(connection, query, oids) for query in (INDEXES, TRIGGERS, POLICIES, COMMENTS)]
         others = [row["line"] for row in await connection.fetch(OTHERS)]
         functions = [f"-- {row['line']}" for row in await connection.fetch(FUNCTIONS)]
     parts = ["\n".join(others)]

@@ -5,11 +5,19 @@ import logging
 from importlib import resources
 from typing import Any, Final
 
+import asyncpg
+
 from ipam_operator.errors import SchemaMismatchError
 from ipam_operator.store.database import connect
 
 _LOCK: Final = 7_406_293_175_513
 """Of the advisory transaction lock that lets one migrator in at a time."""
+_OWNER: Final = """
+select pg_get_userbyid(nspowner) from pg_namespace where nspname = 'ipam' and not pg_has_role(nspowner, 'usage')"""
+"""Of the schema, where we are somebody else."""
+_SCHEMA: Final = """
+select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = 'ipam' and c.relname = 'migration'"""
 _log = logging.getLogger(__name__)
 
 
@@ -31,11 +39,18 @@ def checksum(text: str) -> str:
 async def migrate(url: str) -> list[str]:
     """Bring the database's schema to this program's version; returns the files applied.
 
+    A login that does not own the schema, as the operator's should not, finds nothing to do or is told whose turn it is.
+
     Raises:
-        SchemaMismatchError: the database is newer, or a numbered migration has changed since it was applied.
+        SchemaMismatchError: the database is newer, a numbered migration has changed since it was applied, or there is
+            something to do for the schema's owner.
     """
     connection = await connect(url)
     try:
+        owner = await connection.fetchval(_OWNER)
+        if owner is not None:
+            await _check(connection, f"run `ipam-operator migrate` as {owner}, who owns the schema")
+            return []
         async with connection.transaction():
             await connection.execute("select pg_advisory_xact_lock($1)", _LOCK)
             await connection.execute("set local lock_timeout = '60s'")
@@ -59,13 +74,22 @@ async def verify(url: str) -> None:
     """
     connection = await connect(url)
     try:
-        if await connection.fetchval("select to_regclass('ipam.migration')") is None:
-            raise SchemaMismatchError("the database has no schema yet: run `ipam-operator migrate`")
-        pending = _pending(await _applied(connection))
-        if pending:
-            raise SchemaMismatchError(f"the database lacks {', '.join(pending)}: run `ipam-operator migrate`")
+        await _check(connection, "run `ipam-operator migrate`")
     finally:
         await connection.close()
+
+
+async def _check(connection: Any, remedy: str) -> None:
+    try:
+        if await connection.fetchval(_SCHEMA) is None:
+            raise SchemaMismatchError(f"the database has no schema yet: {remedy}")
+        pending = _pending(await _applied(connection))
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise SchemaMismatchError(
+            f"this login may not read the schema: {remedy}, and grant it ipam_operator"
+        ) from error
+    if pending:
+        raise SchemaMismatchError(f"the database lacks {', '.join(pending)}: {remedy}")
 
 
 async def _applied(connection: Any) -> dict[str, str]:
@@ -100,4 +124,5 @@ async def _apply(connection: Any) -> list[str]:
             checksum(text),
         )
         _log.info("applied migration %s", name)
+    await connection.execute("select ipam.guard()")
     return pending

@@ -31,6 +31,7 @@ create table address_space (
     constraint address_space_namespace_vrf_key UNIQUE (namespace, vrf)
 );
 comment on table address_space is 'Within one of these every address has at most one holder (RFC 4364 calls it VRF).';
+-- row level security: operator
 
 create table claim_detail (
     claim_uid uuid not null,
@@ -52,6 +53,7 @@ CREATE INDEX claim_detail_auto_renew ON ipam.claim_detail USING btree (claim_uid
 CREATE INDEX claim_detail_mac ON ipam.claim_detail USING btree (mac) WHERE (mac IS NOT NULL);
 CREATE INDEX claim_detail_retain ON ipam.claim_detail USING btree (claim_uid) WHERE retain;
 CREATE INDEX claim_detail_sticky_key ON ipam.claim_detail USING btree (namespace, sticky_key) WHERE (sticky_key <> ''::text);
+-- row level security: operator, tenant
 comment on column claim_detail.resource is 'What the addresses are for, of the claim''s namespace: apiVersion/kind/name, such as apps/v1/Deployment/web.';
 
 create table cluster (
@@ -61,6 +63,7 @@ create table cluster (
     constraint cluster_pkey PRIMARY KEY (only_one),
     constraint cluster_only_one_check CHECK (only_one)
 );
+-- row level security: operator
 
 create table confirmation (
     what text not null,
@@ -68,6 +71,7 @@ create table confirmation (
     constraint confirmation_pkey PRIMARY KEY (what)
 );
 comment on table confirmation is 'A person has said yes to what a brake stopped (design rule 12).';
+-- row level security: operator
 
 create table free_range (
     pool_id integer not null,
@@ -81,6 +85,7 @@ create table free_range (
 ) with (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=1000, fillfactor=80);
 comment on table free_range is 'Derived from pool_range and lease. Keyed by the upper end: first-fit takes the low end, so the key stays (HOT).';
 CREATE INDEX free_range_blocks ON ipam.free_range USING btree (pool_id, mlen DESC, hi) WHERE (mlen IS NOT NULL);
+-- row level security: operator, tenant
 comment on column free_range.mlen is 'In a pool of prefixes each row is a free prefix of this length, the largest of those that it is part of (a buddy list).';
 
 create table held_by (
@@ -92,6 +97,7 @@ create table held_by (
     constraint held_by_held_check CHECK ((held >= 0))
 ) with (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=1000);
 comment on table held_by is 'Live addresses by the claims'' namespace, where that matters: of other namespaces, and of all in a pool with a quota.';
+-- row level security: operator, tenant
 
 create table history (
     at timestamp with time zone not null default now(),
@@ -110,6 +116,7 @@ comment on table history is 'Append-only. Who had this address at T is one probe
 CREATE INDEX history_address ON ONLY ipam.history USING btree (addr, at DESC);
 CREATE INDEX history_claim ON ONLY ipam.history USING btree (claim_uid, at DESC);
 CREATE TRIGGER history_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON ipam.history FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+-- row level security: operator, tenant
 comment on column history.reason is 'Null: the claim asked for it. Edited, Renewed, MacChanged; Deleted, Expired, Orphaned, Replaced; Restored, TakenOver, Kept, RetentionEnded.';
 
 create table leader (
@@ -120,6 +127,7 @@ create table leader (
     constraint leader_pkey PRIMARY KEY (only_one),
     constraint leader_only_one_check CHECK (only_one)
 );
+-- row level security: operator
 
 create table lease (
     pool_id integer not null,
@@ -161,6 +169,7 @@ CREATE UNIQUE INDEX lease_mac ON ipam.lease USING btree (network_id, mac) WHERE 
 CREATE INDEX lease_retained ON ipam.lease USING btree (pool_id, namespace, retained) WHERE (retained IS NOT NULL);
 CREATE TRIGGER lease_inserted AFTER INSERT ON ipam.lease REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION lease_inserted();
 CREATE TRIGGER lease_updated AFTER UPDATE ON ipam.lease REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION lease_updated();
+-- row level security: operator, tenant
 comment on column lease.act is 'What history is told: A granted, C changed while held, R released, F retention ended by hand, K kept from an earlier pool of the name.';
 comment on column lease.generation is 'Fencing number, new for each grant; release and audit name it.';
 comment on column lease.network_id is 'Of the pool; only beside a mac, for the sake of the key.';
@@ -178,6 +187,7 @@ create table mac_edit (
 );
 comment on table mac_edit is 'Claims that hold addresses of the pool and ask for a MAC address (claim_detail.mac) that another claim has.';
 CREATE INDEX mac_edit_pool ON ipam.mac_edit USING btree (pool_id, seq);
+-- row level security: operator
 
 create table memory (
     namespace text not null,
@@ -193,6 +203,7 @@ create table memory (
 ) with (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=2000);
 comment on table memory is 'What each identity (namespace, stickyKey or name) held last, by the name of the pool: a wish, never a hold.';
 CREATE INDEX memory_at ON ipam.memory USING btree (at);
+-- row level security: operator, tenant
 comment on column memory.generation is 'Of the lease that ended: while that very lease cools, its identity may have it back.';
 
 create table migration (
@@ -201,6 +212,7 @@ create table migration (
     applied_at timestamp with time zone not null default now(),
     constraint migration_pkey PRIMARY KEY (name)
 );
+-- row level security: operator
 
 create table network (
     id integer not null generated always as identity,
@@ -222,6 +234,7 @@ create table network (
     constraint network_space_id_fkey FOREIGN KEY (space_id) REFERENCES address_space(id),
     constraint network_check CHECK ((full_length(gateway) AND (gateway <<= (cidr)::inet)))
 );
+-- row level security: operator, tenant
 
 create table part (
     space_id integer not null,
@@ -239,6 +252,7 @@ create table part (
 comment on table part is 'What divides a network: pools and child networks alike. Roots have parent 0. By induction no address has two homes.';
 CREATE INDEX part_network ON ipam.part USING btree (network_id);
 CREATE INDEX part_pool ON ipam.part USING btree (pool_id);
+-- row level security: operator
 
 create table pool (
     id integer not null generated always as identity,
@@ -290,6 +304,7 @@ create table pool (
     constraint pool_strategy_check CHECK ((((strategy = ANY (ARRAY['FirstFree'::text, 'Random'::text, 'LeastRecentlyUsed'::text])) AND (prefix_lengths IS NULL)) OR ((strategy = ANY (ARRAY['FirstFit'::text, 'BestFit'::text])) AND (prefix_lengths IS NOT NULL))))
 ) with (fillfactor=50);
 CREATE INDEX pool_network ON ipam.pool USING btree (network_id);
+-- row level security: operator, tenant
 comment on column pool.cool_down is 'In seconds, like all intervals here: a day has 23 hours where clocks are put forward.';
 comment on column pool.default_length is 'Of the prefixes for claims that do not say.';
 comment on column pool.gateway is 'Copied from the network, like prefix_length and dns_servers: an answer reads one row.';
@@ -309,6 +324,7 @@ create table pool_range (
     constraint pool_range_check CHECK (((lo <= hi) AND (family(lo) = family(hi)) AND full_length(lo) AND full_length(hi)))
 );
 comment on table pool_range is 'The effective ranges: lease + free_range tile them exactly, always.';
+-- row level security: operator, tenant
 
 create table rate_bucket (
     namespace text not null,
@@ -318,6 +334,7 @@ create table rate_bucket (
     constraint rate_bucket_pkey PRIMARY KEY (namespace, operation)
 ) with (fillfactor=50);
 comment on table rate_bucket is 'Tokens that were left at that time; a bucket without a row is full.';
+-- row level security: operator, tenant
 
 create table rate_line (
     uid uuid not null,
@@ -329,6 +346,7 @@ create table rate_line (
 );
 comment on table rate_line is 'Objects that wait for a token, in order of arrival. They are in no other queue, and have nothing.';
 CREATE INDEX rate_line_order ON ipam.rate_line USING btree (namespace, operation, seq);
+-- row level security: operator, tenant
 
 create table rate_override (
     namespace text not null,
@@ -336,6 +354,7 @@ create table rate_override (
     fault text,
     constraint rate_override_pkey PRIMARY KEY (namespace)
 );
+-- row level security: operator, tenant
 comment on column rate_override.fault is 'Why the namespace''s annotation cannot be read; the settings hold then.';
 comment on column rate_override.limits is 'Operation -> {"perHour", "burst"}, {} where it is not limited; what is not named is as the settings say.';
 
@@ -350,6 +369,7 @@ create table refusal (
     constraint refusal_kind_check CHECK ((kind = ANY (ARRAY['network'::text, 'pool'::text])))
 );
 comment on table refusal is 'Objects that exist but are not in service, so that an answer can say why.';
+-- row level security: operator, tenant
 
 create table retention (
     pool_namespace text not null,
@@ -368,6 +388,7 @@ create table retention (
     constraint retention_pkey PRIMARY KEY (pool_namespace, pool_name, addr)
 );
 comment on table retention is 'What pools kept that are gone: a new one of the name goes on with it.';
+-- row level security: operator, tenant
 
 create table selector (
     namespace text not null,
@@ -386,6 +407,7 @@ create table selector (
     constraint selector_name_check CHECK ((name ~~ '? %'::text))
 );
 comment on table selector is 'What claims say instead of a pool''s name; they queue by its name, which no pool can have, below the pools'' namespace.';
+-- row level security: operator
 comment on column selector.dual is 'Its claims ask for addresses of both families.';
 comment on column selector.length is 'Of the prefixes that are asked for; null: addresses.';
 comment on column selector.meaning is 'The pools that it means, best first, those that are tied marked so; null: not yet looked up.';
@@ -397,6 +419,15 @@ create table tenant (
     constraint tenant_pkey PRIMARY KEY (namespace)
 );
 comment on table tenant is 'The cluster''s namespaces, as consent is given by their labels. An unknown one is selected by nothing.';
+-- row level security: operator
+
+create table tenant_login (
+    login name not null,
+    namespace text not null,
+    constraint tenant_login_pkey PRIMARY KEY (login)
+);
+comment on table tenant_login is 'Logins of the role ipam_tenant that are bound to one namespace. Written by the owner of the schema only.';
+-- row level security: operator
 
 create table term (
     claim_uid uuid not null,
@@ -418,6 +449,7 @@ create table term (
 comment on table term is 'Claims that hold for a while only; those without a row hold until they are deleted.';
 CREATE INDEX term_expiry ON ipam.term USING btree (expires_at) WHERE (expires_at IS NOT NULL);
 CREATE INDEX term_reserved ON ipam.term USING btree (namespace, name) WHERE reserved;
+-- row level security: operator, tenant
 comment on column term.lease is 'As the claim asks; null: as the pool has it.';
 comment on column term.name is 'Of a reservation''s claim.';
 comment on column term.renewed_at is 'spec.renewedAt that was acted upon: any other one is a renewal.';
@@ -432,6 +464,7 @@ create table tombstone (
 );
 comment on table tombstone is 'Deleted claims: a late request for one of them must not take an address for nobody.';
 CREATE INDEX tombstone_at ON ipam.tombstone USING btree (at);
+-- row level security: operator
 
 create table waiting (
     claim_uid uuid not null,
@@ -461,6 +494,7 @@ CREATE INDEX waiting_queue ON ipam.waiting USING btree (pool_namespace, pool_nam
 CREATE INDEX waiting_sizes ON ipam.waiting USING btree (pool_namespace, pool_name, namespace, count, priority DESC, seq) WHERE (wanted IS NULL);
 CREATE INDEX waiting_standing ON ipam.waiting USING btree (pool_namespace, pool_name, stands_until) WHERE (stands_until IS NOT NULL);
 CREATE INDEX waiting_wishes ON ipam.waiting USING btree (pool_namespace, pool_name, wanted) WHERE (wanted IS NOT NULL);
+-- row level security: operator, tenant
 comment on column waiting.dual is 'Asks for `count` addresses of each family, of two pools: both or none.';
 comment on column waiting.key is 'What its memory and what is kept for it are known by (ipam.key_of).';
 comment on column waiting.length is 'Of the prefixes that are asked for; null: of the pool''s default, or addresses.';
@@ -468,13 +502,13 @@ comment on column waiting.passed is 'Addresses that claims behind this one got b
 comment on column waiting.stands_until is 'So long nobody behind it is served (docs/dev/adr/0005).';
 
 -- function address_space_id(space_namespace text, space_vrf text) 
---     returns integer language plpgsql body de4c2e0ac392b3bb38f13efe3c593b99
+--     returns integer language plpgsql security definer set search_path=ipam, pg_temp body de4c2e0ac392b3bb38f13efe3c593b99
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 7c42c43b7ccfbed951203a6ddb4ea8c7
+--     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 7c42c43b7ccfbed951203a6ddb4ea8c7
 -- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[], resources text[] DEFAULT NULL::text[], renews boolean[] DEFAULT NULL::boolean[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 319c3798785f9c3df8eafb5712aac316
+--     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 319c3798785f9c3df8eafb5712aac316
 -- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, its_length integer, its_dual boolean, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[], resources text[] DEFAULT NULL::text[], renews boolean[] DEFAULT NULL::boolean[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 2d5c4b31c441e38636808441e55b1c99
+--     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 2d5c4b31c441e38636808441e55b1c99
 -- function answered(uids uuid[]) 
 --     returns SETOF answer language plpgsql stable set plan_cache_mode=force_generic_plan body 647272ca4a30de3792f68c679e92f376
 -- function any_macs() 
@@ -506,7 +540,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function change_macs(uids uuid[], spec_generations bigint[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body b7a07b511a1a1559e93383d4fd793f77
 -- function claim_store(mine uuid, adopt boolean) 
---     returns uuid language plpgsql body fcf044ead57bcb54cfd80fc5e42ece3e
+--     returns uuid language plpgsql security definer set search_path=ipam, pg_temp body fcf044ead57bcb54cfd80fc5e42ece3e
 -- function clamped_size(lo inet, hi inet) 
 --     returns bigint language sql immutable strict parallel safe body e67cd954bd276667a4946befb7b56e99
 -- function closed_to(p pool, its_namespace text) 
@@ -514,11 +548,11 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function comers(p pool) 
 --     returns SETOF waiting language plpgsql stable set plan_cache_mode=force_generic_plan body e5c21226ae10f6640f6c4980551abe16
 -- function compare(uids uuid[], shown text[], ending uuid[], ends timestamp with time zone[]) 
---     returns TABLE(finding text, claim_uid uuid, pool_uid uuid, pool_namespace text, pool_name text, network_uid uuid, namespace text, name text, generation bigint, addrs text, age_seconds double precision) language sql stable set plan_cache_mode=force_custom_plan body 87b77e7932e26f4b6d373f54ad0e61bb
+--     returns TABLE(finding text, claim_uid uuid, pool_uid uuid, pool_namespace text, pool_name text, network_uid uuid, namespace text, name text, generation bigint, addrs text, age_seconds double precision) language sql stable security definer set plan_cache_mode=force_custom_plan, search_path=ipam, pg_temp body 87b77e7932e26f4b6d373f54ad0e61bb
 -- function confirm(its_what text, seconds double precision) 
---     returns void language sql body b34947afa784eabef6e480a54f18dcd0
+--     returns void language sql security definer set search_path=ipam, pg_temp body b34947afa784eabef6e480a54f18dcd0
 -- function confirmed(its_what text) 
---     returns boolean language sql stable body ba21e09578e49123be93a9f846c9e2d9
+--     returns boolean language sql stable security definer set search_path=ipam, pg_temp body ba21e09578e49123be93a9f846c9e2d9
 -- function cools_for(p pool, l lease, w waiting) 
 --     returns boolean language sql stable body 6182c7279c2c6b13836154fbbe6c3394
 -- function dismiss_holders(uids uuid[]) 
@@ -530,17 +564,19 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function end_misheld(its_namespace text, its_name text, uids uuid[], counts integer[], wishes inet[], lengths integer[], edits boolean[], actors text[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body ab028f49546017b6e22dfd3f240e038e
 -- function end_retention(pool_namespace text, pool_name text, its_addr inet, its_actor text) 
---     returns TABLE(namespace text, key text) language plpgsql body e5b7307585407f7a868b4d604c7f1151
+--     returns TABLE(namespace text, key text) language plpgsql security definer set search_path=ipam, pg_temp body e5b7307585407f7a868b4d604c7f1151
 -- function enqueue(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], lengths integer[], chosen integer[] DEFAULT NULL::integer[]) 
 --     returns void language plpgsql body a2b6621498180d78d7e180df84937994
 -- function ensure_history_partitions(ahead integer) 
 --     returns void language plpgsql body 5692c27bdb5f066c4e326b7cc863445c
+-- function entrances() 
+--     returns text[] language sql immutable body 03cae7b5d8d225520c93584022c5e2a6
 -- function expire(lim integer, actor text, run text) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 99162b3bf9ecb3991426f331cf1a18a0
+--     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 99162b3bf9ecb3991426f331cf1a18a0
 -- function expired(uids uuid[]) 
 --     returns SETOF answer language sql stable body 904e616e51d6d2257756f936e46b5f88
 -- function first_in_line(pool_namespace text, pool_name text, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body fdcf38fc945df994084d7f19d2dfd7d5
+--     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body fdcf38fc945df994084d7f19d2dfd7d5
 -- function forbidden(uids uuid[]) 
 --     returns SETOF answer language sql stable body 17d470cd3bab1642fefe76d837e4295b
 -- function forget_selectors(unused interval) 
@@ -555,6 +591,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d333f0513e6f16ed9e3b347574b256a4
 -- function grant_part(p pool, w waiting, addrs inet[], beside boolean) 
 --     returns SETOF answer language plpgsql body b389b51d5dd57492418225230cda46b9
+-- function guard() 
+--     returns void language plpgsql body 0436804c1995975e5dab48ce35f717de
 -- function half(a inet, first_byte integer) 
 --     returns numeric language sql immutable strict parallel safe body d6641c7c67cfd9b7ce9e47ee8b2bc079
 -- function hands_out(p pool, length integer, wanted inet) 
@@ -570,13 +608,13 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function held(uids uuid[]) 
 --     returns SETOF answer language sql stable body 6cf052b1c9e855727f3f35278e8434ef
 -- function held_outside(p integer, new_lo inet[], new_hi inet[], lim integer) 
---     returns TABLE(total bigint, addr inet, namespace text, name text) language sql stable body 13bae0cf55284b41c5069de598b460df
+--     returns TABLE(total bigint, addr inet, namespace text, name text) language sql stable security definer set search_path=ipam, pg_temp body 13bae0cf55284b41c5069de598b460df
 -- function high(a inet) 
 --     returns inet language sql immutable parallel safe body 30708be6fbe39e7283a25c31f265503c
 -- function keep_retained(it integer, its_namespace text, its_name text) 
 --     returns void language sql body 4d04e87f7f926e5e02aa5ab99a516e9d
 -- function keep_terms(uids uuid[], spec_generations bigint[], ends timestamp with time zone[], acted boolean[], leases interval[], renewals timestamp with time zone[], reserves boolean[]) 
---     returns void language plpgsql set plan_cache_mode=force_generic_plan body a778069f66fb0cf635ef2dcda964bdbe
+--     returns void language plpgsql security definer set plan_cache_mode=force_generic_plan, search_path=ipam, pg_temp body a778069f66fb0cf635ef2dcda964bdbe
 -- function keepers(uids uuid[], retains boolean[]) 
 --     returns uuid[] language sql stable body 20f2c1f2cea780a1348d73a93d8bfb11
 -- function kept(p pool, w waiting) 
@@ -586,7 +624,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function keys_shared(uids uuid[], namespaces text[], names text[]) 
 --     returns SETOF answer language sql stable body 7c32e1b30fda0f546c5c8f035e825eb0
 -- function lead(me text, seconds double precision) 
---     returns bigint language sql body 9c45ddd57d41c39c42ef271f9404ad25
+--     returns bigint language sql security definer set search_path=ipam, pg_temp body 9c45ddd57d41c39c42ef271f9404ad25
 -- function lease_inserted() 
 --     returns trigger language plpgsql body 8aa9fc94805b67e0f236cd1256458fd2
 -- function lease_size(l lease, length integer) 
@@ -602,7 +640,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function lock_macs(networks integer[], macs macaddr[]) 
 --     returns void language plpgsql body 5dc61f39090a2a766c2eb80e2216f646
 -- function lock_namespaces(its_namespaces text[]) 
---     returns void language plpgsql body 2e4e66e8f4237911be0f233e70d16fa1
+--     returns void language plpgsql security definer set search_path=ipam, pg_temp body 2e4e66e8f4237911be0f233e70d16fa1
 -- function lock_pool_name(pool_namespace text, pool_name text) 
 --     returns void language sql body 2af2bd61a2b2d9c408913f4cdb1af053
 -- function lock_selectors(its_namespace text) 
@@ -633,8 +671,10 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns text language sql immutable body fc53b574c2c634bc33690476ad9718b4
 -- function named(p pool, length integer, wanted inet) 
 --     returns inet language sql immutable body f8c4cb4f33cb86d531eaaac861d65de1
+-- function network_by_name(its_namespace text, its_name text) 
+--     returns SETOF network language sql security definer set search_path=ipam, pg_temp body 00f59b593439e0c4d3c11e6eb1680746
 -- function network_counters(uids uuid[]) 
---     returns TABLE(uid uuid, cidr cidr, namespace text, vrf text, gateway inet, reserved_lo inet[], reserved_hi inet[], pools bigint, pool_size numeric, free numeric, cooling numeric) language sql stable body e7dc19c88a3528ed91b04a5e21c9844f
+--     returns TABLE(uid uuid, cidr cidr, namespace text, vrf text, gateway inet, reserved_lo inet[], reserved_hi inet[], pools bigint, pool_size numeric, free numeric, cooling numeric) language sql stable security definer set search_path=ipam, pg_temp body e7dc19c88a3528ed91b04a5e21c9844f
 -- function next_due(p pool) 
 --     returns SETOF answer language sql stable body 2ad16010f22774a0febe4c826ceec7d0
 -- function not_found(its_namespace text, its_name text, uids uuid[]) 
@@ -648,25 +688,29 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function out_of_service(its_namespace text, its_name text) 
 --     returns jsonb language sql stable body 43975227e5743b8257ad8816827acea6
 -- function overlapping(space integer, parent integer, asked_lo inet[], asked_hi inet[], own uuid) 
---     returns TABLE(kind text, namespace text, name text, lo inet, hi inet) language sql stable body 79b42ff072576745204130a013441116
+--     returns TABLE(kind text, namespace text, name text, lo inet, hi inet) language sql stable security definer set search_path=ipam, pg_temp body 79b42ff072576745204130a013441116
 -- function park(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], lengths integer[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 939b407e2004792be821fd6c85c0249e
+-- function pool_by_name(its_namespace text, its_name text) 
+--     returns SETOF pool language sql security definer set search_path=ipam, pg_temp body 173141f3ba770f071c9900ce8aaabb91
 -- function pool_counters(uids uuid[]) 
---     returns TABLE(uid uuid, namespace text, name text, network text, paused boolean, size numeric, free numeric, cooling numeric, retained numeric, waiting bigint, largest_lo inet[], largest_hi inet[], ranges text[], unlent jsonb) language sql stable body e3fa1232bb06028bdd50f03afbda78c6
+--     returns TABLE(uid uuid, namespace text, name text, network text, paused boolean, size numeric, free numeric, cooling numeric, retained numeric, waiting bigint, largest_lo inet[], largest_hi inet[], ranges text[], unlent jsonb) language sql stable security definer set search_path=ipam, pg_temp body e3fa1232bb06028bdd50f03afbda78c6
+-- function pools_of_network(its_network integer) 
+--     returns SETOF pool language sql security definer set search_path=ipam, pg_temp body 3b2ea5108b80a79430cb7006933debe4
 -- function prefix_of(a inet, length integer) 
 --     returns inet language sql immutable parallel safe body 04c6541fd61679d6054e7244bddb05db
 -- function put_block(p integer, block inet) 
 --     returns void language plpgsql set plan_cache_mode=force_generic_plan body 1e4b39e18c7bec39dfc1409a4e5ca2ee
 -- function put_network(new_uid uuid, new_namespace text, new_name text, new_generation bigint, new_vrf text, new_cidr cidr, new_type text, new_gateway inet, new_dns inet[], new_reserved_lo inet[], new_reserved_hi inet[]) 
---     returns integer language plpgsql body 20a661918add89f5340aeba9eba5e113
+--     returns integer language plpgsql security definer set search_path=ipam, pg_temp body 20a661918add89f5340aeba9eba5e113
 -- function put_pool(new_uid uuid, new_namespace text, new_name text, new_generation bigint, its_network integer, new_type text, new_strategy text, new_cool_down interval, new_default_lease interval, new_max_lease interval, new_paused boolean, new_asked_lo inet[], new_asked_hi inet[], new_exclude_lo inet[], new_exclude_hi inet[], part_lo inet[], part_hi inet[], new_lo inet[], new_hi inet[], new_labels jsonb, new_priority integer, new_allowed_from text, new_allowed_selector jsonb, new_quota bigint, new_prefix_lengths integer[], new_default_length integer) 
---     returns integer language plpgsql body 9eff12bc2986c7577bd4b7b2e77456e7
+--     returns integer language plpgsql security definer set search_path=ipam, pg_temp body 9eff12bc2986c7577bd4b7b2e77456e7
 -- function put_rates(defaults jsonb, changes jsonb, whole boolean) 
---     returns void language plpgsql body cf6231c78111b98cad7d5f928255ccb8
+--     returns void language plpgsql security definer set search_path=ipam, pg_temp body cf6231c78111b98cad7d5f928255ccb8
 -- function put_rest(p integer, block inet, m integer, lower boolean) 
 --     returns void language plpgsql set plan_cache_mode=force_generic_plan body 419ecdba79f41ea40ffa10c01178e5b4
 -- function put_tenants(changes jsonb, whole boolean) 
---     returns TABLE(namespace text, name text) language plpgsql body 303d2d28e14614b468a8152a20b2383a
+--     returns TABLE(namespace text, name text) language plpgsql security definer set search_path=ipam, pg_temp body 303d2d28e14614b468a8152a20b2383a
 -- function queue_beside(place text) 
 --     returns text language sql immutable body 56979116ad7a783b078fa21673d15b5d
 -- function queues(p pool) 
@@ -676,19 +720,19 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function range_size(lo inet, hi inet) 
 --     returns numeric language sql immutable strict parallel safe body d35a61caa7fdabc10d90ef38e77d0277
 -- function rate_admit(defaults jsonb, uids uuid[], namespaces text[], operations text[]) 
---     returns TABLE(uid uuid, operation text, place bigint, retry_at timestamp with time zone, per_hour double precision, burst double precision, waits boolean, fault text) language plpgsql set plan_cache_mode=force_generic_plan body 99f64f9b51e3fb2d34cf3c33953697ce
+--     returns TABLE(uid uuid, operation text, place bigint, retry_at timestamp with time zone, per_hour double precision, burst double precision, waits boolean, fault text) language plpgsql security definer set plan_cache_mode=force_generic_plan, search_path=ipam, pg_temp body 99f64f9b51e3fb2d34cf3c33953697ce
 -- function rate_leave(uids uuid[]) 
---     returns void language sql body 0963b6289a8ee3f0fd3b2f5a53461cdb
+--     returns void language sql security definer set search_path=ipam, pg_temp body 0963b6289a8ee3f0fd3b2f5a53461cdb
 -- function rate_limit(defaults jsonb, its_namespace text, its_operation text) 
 --     returns TABLE(per_hour double precision, burst double precision, fault text) language sql stable body 7357437b6a61c011594051b05f90d221
 -- function rate_meter(defaults jsonb, uids uuid[]) 
---     returns TABLE(namespace text, over bigint) language plpgsql set plan_cache_mode=force_generic_plan body 3729d3e01aa8a031ea05fc24d48d0bea
+--     returns TABLE(namespace text, over bigint) language plpgsql security definer set plan_cache_mode=force_generic_plan, search_path=ipam, pg_temp body 3729d3e01aa8a031ea05fc24d48d0bea
 -- function rate_settle(defaults jsonb, uids uuid[], namespaces text[], operations text[], limited uuid[], limited_namespaces text[], limited_operations text[], limited_names text[]) 
---     returns void language plpgsql set plan_cache_mode=force_generic_plan body 252102d161aa42ce778c824c3ed0fe0f
+--     returns void language plpgsql security definer set plan_cache_mode=force_generic_plan, search_path=ipam, pg_temp body 252102d161aa42ce778c824c3ed0fe0f
 -- function rate_stock(tokens double precision, at timestamp with time zone, per_hour double precision, burst double precision) 
 --     returns double precision language sql stable body c6577b8d5ff2be08f70902a28c288e5a
 -- function rate_turns(defaults jsonb, lim integer) 
---     returns TABLE(uid uuid, namespace text, name text, operation text, seconds double precision) language sql stable body fd4b96521c32133d80887130953a6a2f
+--     returns TABLE(uid uuid, namespace text, name text, operation text, seconds double precision) language sql stable security definer set search_path=ipam, pg_temp body fd4b96521c32133d80887130953a6a2f
 -- function rate_unpaid(uids uuid[], operations text[]) 
 --     returns uuid[] language sql stable body 44431466807c579bdc7d18563ea04cf9
 -- function rebuild_blocks(p integer) 
@@ -700,27 +744,27 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function refuse_change() 
 --     returns trigger language plpgsql body 6735417d6d3fe4075536858e37350214
 -- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean, retention interval DEFAULT NULL::interval, retains boolean[] DEFAULT NULL::boolean[], its_reason text DEFAULT 'Deleted'::text) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body bee303f579163d8fe253f1415a59051e
+--     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body bee303f579163d8fe253f1415a59051e
 -- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text, retention interval DEFAULT NULL::interval) 
---     returns jsonb language plpgsql body e5d72d78887fe4495b2ef42a050ea126
+--     returns jsonb language plpgsql security definer set search_path=ipam, pg_temp body e5d72d78887fe4495b2ef42a050ea126
 -- function remember_details(uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[], macs macaddr[], retains boolean[], resources text[], renews boolean[]) 
 --     returns uuid[] language plpgsql body 4eff1c627e7ea7050de05ff068a1550d
 -- function remember_refusal(its_kind text, its_namespace text, its_name text, its_uid uuid, its_reason text, its_message text) 
---     returns void language sql body 1bdc9d27f2a025a3ec33ef8898ef7074
+--     returns void language sql security definer set search_path=ipam, pg_temp body 1bdc9d27f2a025a3ec33ef8898ef7074
 -- function renew(uids uuid[], lease_generations bigint[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 4b4d0e0d2f4f1857d3c70cbad96b242a
+--     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 4b4d0e0d2f4f1857d3c70cbad96b242a
 -- function renewable(lim integer) 
---     returns TABLE(claim_uid uuid, generation bigint, namespace text, name text, resource text, expires_at timestamp with time zone) language sql stable body 3c20c8d6d7278570b3ce38c4ffe66d82
+--     returns TABLE(claim_uid uuid, generation bigint, namespace text, name text, resource text, expires_at timestamp with time zone) language sql stable security definer set search_path=ipam, pg_temp body 3c20c8d6d7278570b3ce38c4ffe66d82
 -- function reservation(pools integer[], its_namespace text, its_name text) 
 --     returns TABLE(claim_uid uuid, pool_id integer, addrs inet[], here boolean) language sql stable body 4d5a906af235af27a61fcecd530af565
 -- function resign(me text) 
---     returns void language sql body 260103acc75017888bbd6a5afd42a031
+--     returns void language sql security definer set search_path=ipam, pg_temp body 260103acc75017888bbd6a5afd42a031
 -- function retained(its_namespace text, lim integer) 
---     returns TABLE(namespace text, key text, name text, pool_namespace text, pool text, addr inet, until timestamp with time zone) language sql stable body ad472ffc4d1ea19eb58e32da0c46b124
+--     returns TABLE(namespace text, key text, name text, pool_namespace text, pool text, addr inet, until timestamp with time zone) language sql stable security definer set search_path=ipam, pg_temp body ad472ffc4d1ea19eb58e32da0c46b124
 -- function retire_network(its_uid uuid, its_namespace text, its_name text, lim integer) 
---     returns TABLE(total bigint, namespace text, name text) language plpgsql body 2303ac91bbf7e701fee4af0c06f05eb1
+--     returns TABLE(total bigint, namespace text, name text) language plpgsql security definer set search_path=ipam, pg_temp body 2303ac91bbf7e701fee4af0c06f05eb1
 -- function retire_pool(its_uid uuid, its_namespace text, its_name text, lim integer) 
---     returns TABLE(total bigint, namespace text, name text) language plpgsql body 6f8a892a3e57b87ba75ab7d48b1c82dd
+--     returns TABLE(total bigint, namespace text, name text) language plpgsql security definer set search_path=ipam, pg_temp body 6f8a892a3e57b87ba75ab7d48b1c82dd
 -- function room(p pool, its_namespace text) 
 --     returns bigint language plpgsql stable body 43325a231357562a1fc5c3cddc9c37e1
 -- function selected_answers(s selector, uids uuid[]) 
@@ -728,7 +772,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function selects(selector jsonb, labels jsonb) 
 --     returns boolean language sql immutable body 58ece151da8f81aad50168670cd8d861
 -- function serve(pool_namespace text, pool_name text, lim integer, tell boolean) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan, enable_seqscan=off body 1b45e9efa8176007a97726a6c77ca727
+--     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 1b45e9efa8176007a97726a6c77ca727
 -- function serve_blocks(p pool, lim integer) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 2fa356ba6f4feec2bc1d3b0c9c4b7911
 -- function serve_mac_edits(p pool) 
@@ -751,6 +795,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns SETOF answer language sql stable body 69cfcfed660e0b22f03128c3840580b9
 -- function shown(a inet, of_prefix boolean) 
 --     returns text language sql immutable body 0327128a820d27c5d72a6431822074c8
+-- function shown_to_tenants() 
+--     returns TABLE(name text, rows text, hidden text[]) language sql immutable body 6e2bce88dace2e68790a005b89063490
 -- function sizes_asked(its_namespace text, its_name text, lim integer) 
 --     returns TABLE(namespace text, count integer) language plpgsql stable set plan_cache_mode=force_generic_plan body 32ccfbcffa14b2dca89a1b373691ec1b
 -- function spelled(a inet) 
@@ -760,13 +806,13 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function start_terms(p pool, uids uuid[], spec_generations bigint[]) 
 --     returns SETOF answer language sql body 846ef2f8b641ef65f21edd653149f5fb
 -- function store_run() 
---     returns text language sql stable body 5e65892ac78b35811d20fa9daa95cd57
+--     returns text language sql stable security definer set search_path=ipam, pg_temp body 5e65892ac78b35811d20fa9daa95cd57
 -- function strangers_queue(pool_name text) 
 --     returns text language sql immutable body d4fba53dc39f258fb4de7c564564364e
 -- function sweep(p integer, lim integer) 
 --     returns integer language plpgsql set plan_cache_mode=force_generic_plan body 4ee6453a29af0ed439efc81d1a469087
 -- function sweep_pools(uids uuid[], lim integer) 
---     returns bigint language plpgsql body 9007602c1ffeb104d1f14062bb214e94
+--     returns bigint language plpgsql security definer set search_path=ipam, pg_temp body 9007602c1ffeb104d1f14062bb214e94
 -- function take(p pool, n bigint) 
 --     returns inet[] language plpgsql body e56c36bba1acbdd1b55bf570fd206d97
 -- function take_blocks(p pool, length integer, n bigint) 
@@ -781,14 +827,16 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body c0f3382b9782d8caa404a215ca12bc73
 -- function take_random(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 09d27cea63a337c4f68a24f988c9a53e
+-- function tenant_namespaces() 
+--     returns text[] language sql stable security definer set search_path=pg_catalog, pg_temp body 07bb11bf2d566b1951aa2e85caf6823d
 -- function term_of(p pool, asked interval) 
 --     returns interval language sql immutable body 6f8a1643998005c245af1f332f78ed75
 -- function tidy(remember interval) 
---     returns bigint language plpgsql body e4c0a66c5b2da4a0cce86596b1e5c72b
+--     returns bigint language plpgsql security definer set search_path=ipam, pg_temp body e4c0a66c5b2da4a0cce86596b1e5c72b
 -- function to_refuse(pools integer[], uids uuid[], namespaces text[], names text[], reservations text[]) 
 --     returns uuid[] language plpgsql body 56d7b5ece299d07a1b3feb90b9cc08ff
 -- function told(namespaces text[], names text[], changes bigint[]) 
---     returns void language plpgsql body 5b428ac371e274be1f8b9c72acdc90c3
+--     returns void language plpgsql security definer set search_path=ipam, pg_temp body 5b428ac371e274be1f8b9c72acdc90c3
 -- function twins_answers(p pool, uids uuid[]) 
 --     returns SETOF answer language plpgsql body dd8eabde0a16144d42ae72004e99886c
 -- function twins_queue(pool_name text) 
@@ -796,7 +844,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function unanswered(uids uuid[]) 
 --     returns integer[] language plpgsql stable body f99e2dc60baf812cffabe7de0724f32f
 -- function untiled(network_uids uuid[]) 
---     returns TABLE(network_uid uuid, pool_namespace text, pool text, finding text, lo inet, hi inet, claim_uid uuid) language sql stable set plan_cache_mode=force_custom_plan body efa40ba071b98dc4e3b1bbe4a90c8d66
+--     returns TABLE(network_uid uuid, pool_namespace text, pool text, finding text, lo inet, hi inet, claim_uid uuid) language sql stable security definer set plan_cache_mode=force_custom_plan, search_path=ipam, pg_temp body efa40ba071b98dc4e3b1bbe4a90c8d66
 -- function untold(its_namespace text, its_name text, selectors text[]) 
 --     returns SETOF answer language sql stable body 802a15177cd47b26ea98ddafc0b6446a
 -- function waiting_answers(p pool, uids uuid[]) 

@@ -13,6 +13,21 @@ begin
     return found_id;
 end $$;
 
+-- In service, and locked: nobody else changes them meanwhile.
+create or replace function ipam.network_by_name(its_namespace text, its_name text) returns setof ipam.network
+    language sql rows 1 as $$
+    select n.* from ipam.network n where n.namespace = its_namespace and n.name = its_name for update
+$$;
+
+create or replace function ipam.pool_by_name(its_namespace text, its_name text) returns setof ipam.pool
+    language sql rows 1 as $$
+    select p.* from ipam.pool p where p.namespace = its_namespace and p.name = its_name for update
+$$;
+
+create or replace function ipam.pools_of_network(its_network int) returns setof ipam.pool language sql rows 10 as $$
+    select p.* from ipam.pool p where p.network_id = its_network order by p.id for update
+$$;
+
 create or replace function ipam.put_network(
     new_uid uuid, new_namespace text, new_name text, new_generation bigint, new_vrf text, new_cidr cidr, new_type text,
     new_gateway inet, new_dns inet[], new_reserved_lo inet[], new_reserved_hi inet[]

@@ -1,6 +1,6 @@
 -- name: network_by_name
 select id, uid, generation, namespace, name, cidr, type, gateway, dns_servers, reserved_lo, reserved_hi, space_id
-from ipam.network where namespace = $1::text and name = $2::text for update;
+from ipam.network_by_name($1::text, $2::text);
 
 -- name: address_space_id
 select ipam.address_space_id($1::text, $2::text);
@@ -16,10 +16,10 @@ select ipam.lock_namespaces(array[$1::text]);
 -- name: pools_of_network
 select id, uid, generation, namespace, name, type, strategy, cool_down, default_lease, max_lease, paused, asked_lo,
     asked_hi, exclude_lo, exclude_hi, labels, priority, allowed_from, allowed_selector, quota, prefix_lengths, default_length
-from ipam.pool where network_id = $1::int order by id for update;
+from ipam.pools_of_network($1::int);
 
 -- name: pool_by_name
-select id, uid, retiring, network_id, of_prefixes from ipam.pool where namespace = $1::text and name = $2::text for update;
+select id, uid, retiring, network_id, of_prefixes from ipam.pool_by_name($1::text, $2::text);
 
 -- name: put_pool
 select ipam.put_pool(
