@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from hack.places import cache, is_root, open_ground, temporary
@@ -89,10 +89,12 @@ def _quietly(*command: str, directory: Path) -> str:
 
 
 class PgBouncer:
-    """In front of every database of a server, on loopback, with the server's own user and password."""
+    """In front of every database of a server, on loopback, for the server's own user and `logins` with passwords."""
 
-    def __init__(self, postgres: Postgres, *, servers: int = SERVERS) -> None:
-        self._postgres, self.servers = postgres, servers
+    def __init__(
+        self, postgres: Postgres, *, servers: int = SERVERS, logins: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self._postgres, self.servers, self._logins = postgres, servers, logins
         self._stack = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
@@ -135,7 +137,8 @@ class PgBouncer:
         self.port = free_port()
         log = directory / "pgbouncer.log"
         users, settings = directory / "users.txt", directory / "pgbouncer.ini"
-        self._write(users, [f'"{OWNER}" "{self._postgres.password}"'])
+        logins = {OWNER: self._postgres.password, **self._logins}
+        self._write(users, [f'"{name}" "{password}"' for name, password in logins.items()])
         self._write(settings, self._settings(users))
         user = server_user()
         guard = [] if user is None else [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]

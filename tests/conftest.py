@@ -18,7 +18,7 @@ from hack.postgres import Postgres
 from hack.stack import open_cluster
 from tests.support.cluster import Api, ApiError
 from tests.support.operator_process import OperatorProcess
-from tests.support.postgres import create_database, drop_database, make_template
+from tests.support.postgres import create_database, drop_database, make_template, operator_url
 from tests.support.tiers import markers, skip_is_failure
 
 TESTS = ROOT / "tests"
@@ -157,7 +157,7 @@ def operator(
 
     def start(*, ready: bool = True, kubeconfig: Path | None = None, **settings: str) -> OperatorProcess:
         directory = tmp_path / f"operator-{len(started)}"
-        process = OperatorProcess(database_url, kubeconfig or operator_kubeconfig, directory, settings)
+        process = OperatorProcess(operator_url(database_url), kubeconfig or operator_kubeconfig, directory, settings)
         started.append(process)
         return process.wait_ready() if ready else process
 

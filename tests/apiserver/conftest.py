@@ -15,7 +15,7 @@ from tests.apiserver.support import STAMP_BINDING, Launch, Ledger, Tenant, await
 from tests.conftest import StartOperator
 from tests.support.cluster import Api
 from tests.support.operator_process import OperatorProcess
-from tests.support.postgres import create_database, drop_database
+from tests.support.postgres import create_database, drop_database, operator_url
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def service(
 ) -> Iterator[OperatorProcess]:
     """The module's operator, as its ServiceAccount."""
     directory = tmp_path_factory.mktemp("service")
-    process = OperatorProcess(module_database, operator_kubeconfig, directory, module_settings)
+    process = OperatorProcess(operator_url(module_database), operator_kubeconfig, directory, module_settings)
     try:
         yield process.wait_ready()
     finally:

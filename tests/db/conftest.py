@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from hack.pgbouncer import PgBouncer
 from hack.postgres import Postgres
-from tests.support.postgres import PooledUrl, session_state
+from tests.support.postgres import OPERATOR, OPERATOR_PASSWORD, PooledUrl, operator_url, session_state
 
 STRAIGHT_ONLY = {
     "test_blocks", "test_migrations", "test_pgbouncer", "test_properties", "test_statements", "test_where_properties",
@@ -25,14 +25,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def pgbouncer(postgres: Postgres) -> Iterator[PgBouncer]:
     """A pooler in transaction mode with fewer server connections than the store has."""
-    with PgBouncer(postgres) as bouncer:
+    with PgBouncer(postgres, logins={OPERATOR: OPERATOR_PASSWORD}) as bouncer:
         yield bouncer
 
 
 @pytest_asyncio.fixture
 async def pooled_url(database_url: str, pgbouncer: PgBouncer) -> AsyncIterator[PooledUrl]:
     """The test's database, to which the store goes through the pooler; no session may keep anything of it."""
-    url = PooledUrl(database_url, pgbouncer.url_for(urlsplit(database_url).path[1:]))
+    url = PooledUrl(database_url, operator_url(pgbouncer.url_for(urlsplit(database_url).path[1:])))
     yield url
     assert await session_state(url.pooled, pgbouncer.servers) == []
 
@@ -44,6 +44,6 @@ async def database_url(request: pytest.FixtureRequest, database_url: str) -> Asy
         yield database_url
         return
     bouncer: PgBouncer = request.getfixturevalue("pgbouncer")
-    url = PooledUrl(database_url, bouncer.url_for(urlsplit(database_url).path[1:]))
+    url = PooledUrl(database_url, operator_url(bouncer.url_for(urlsplit(database_url).path[1:])))
     yield url
     assert await session_state(url.pooled, bouncer.servers) == []

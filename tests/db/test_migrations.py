@@ -12,6 +12,7 @@ from ipam_operator.errors import SchemaMismatchError, StoreUnavailableError
 from ipam_operator.store import migrate as migrations
 from ipam_operator.store.database import connect
 from ipam_operator.store.migrate import checksum, files, migrate, verify
+from tests.support.postgres import operator_url
 
 NUMBERED = [name for name in files() if not name.startswith("R_")]
 REPEATABLE = [name for name in files() if name.startswith("R_")]
@@ -178,6 +179,16 @@ async def test_role_that_does_not_own_the_database(stranger: str) -> None:
     assert await migrate(stranger) == [*NUMBERED, *REPEATABLE]
     assert await migrate(stranger) == []
     assert await fetch(stranger, "select current_setting('lock_timeout')") == [("0",)]
+
+
+async def test_the_operators_login_only_looks(database_url: str) -> None:
+    """A login that does not own the schema finds it up to date, or says who has to migrate it; it changes nothing."""
+    assert await migrate(operator_url(database_url)) == []
+    await verify(operator_url(database_url))
+    await execute(database_url, f"delete from ipam.migration where name = '{REPEATABLE[-1]}'")
+    with pytest.raises(SchemaMismatchError, match=f"lacks {REPEATABLE[-1]}: run `ipam-operator migrate` as ipam"):
+        await migrate(operator_url(database_url))
+    assert await migrate(database_url) == [REPEATABLE[-1]]
 
 
 async def test_history_has_partitions_ahead(database_url: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 from typing import Any, Self
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -11,6 +12,8 @@ from hack.postgres import Postgres
 
 MAINTENANCE = "postgres"
 TEMPLATE = "template_ipam"
+OPERATOR, OPERATOR_PASSWORD = "ipam_operator_login", "operator"
+"""The login of operators and stores under test: it may do what the role ipam_operator may, and nothing else."""
 STATE = """
 select coalesce(string_agg(what, ', '), '') from (
     select 'prepared ' || name what from pg_prepared_statements
@@ -50,9 +53,24 @@ def make_template(postgres: Postgres) -> str:
     async def make() -> None:
         await _execute(postgres.url_for(MAINTENANCE), f'CREATE DATABASE "{TEMPLATE}"')
         await migrate(postgres.url_for(TEMPLATE))
+        await _execute(
+            postgres.url_for(MAINTENANCE),
+            f"CREATE ROLE {OPERATOR} LOGIN PASSWORD '{OPERATOR_PASSWORD}' IN ROLE ipam_operator",
+        )
 
     asyncio.run(make())
     return TEMPLATE
+
+
+def operator_url(url: str) -> str:
+    """The same database as the operator logs in."""
+    return login_url(url, OPERATOR, OPERATOR_PASSWORD)
+
+
+def login_url(url: str, name: str, password: str) -> str:
+    """The same database for another login."""
+    one = urlsplit(url)
+    return one._replace(netloc=f"{name}:{password}@{one.hostname}:{one.port}").geturl()
 
 
 async def create_database(postgres: Postgres, template: str | None = None) -> str:

@@ -43,7 +43,7 @@ from ipam_operator.store.leases import Leases
 from ipam_operator.store.ownership import Ownership
 from ipam_operator.store.parents import Parents
 from ipam_operator.store.rates import Rates
-from tests.support.postgres import PooledUrl
+from tests.support.postgres import PooledUrl, operator_url
 
 NAMESPACE = "team"
 _numbers = count(1)
@@ -175,7 +175,7 @@ class Store:
     def __init__(self, url: str, *, connections: int = 4, limits: str | None = None) -> None:
         self.url = url
         pooled = url.pooled if isinstance(url, PooledUrl) else None
-        self.database = Database(pooled or url, connections=connections, statement_cache=pooled is None)
+        self.database = Database(pooled or operator_url(url), connections=connections, statement_cache=pooled is None)
         parents = Parents(self.database)
         leases = Leases(self.database)
         self.rates = Rates(self.database, leases, parse(limits or ""))
