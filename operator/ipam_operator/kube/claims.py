@@ -236,6 +236,8 @@ class ClaimReconciler:
                 return
         with self._told.when_written(served.untold) as handout:
             for outcome in served.outcomes:
+                if self._standing.isolated(outcome):
+                    continue
                 if not (isinstance(outcome, Refused) and self._standing.overtaken(outcome, began)):
                     handout.expect(writing=self._write_served(outcome, handout.written))
         if self._standing.take(pool):
@@ -284,7 +286,8 @@ class ClaimReconciler:
         if isinstance(outcome, Refused):
             document = document if outcome.ended else _keep_grant(item, document, outcome.reason)
             if item.status.get("reason") != outcome.reason:
-                self._announce(item.target, outcome, group=str(places.asked(item)))
+                # Of one namespace, so that nobody's claims use up the Events of another's.
+                self._announce(item.target, outcome, group=f"{item.identity.ref.namespace} {places.asked(item)}")
         if status.same(item.status, document):
             self._inbox.done(item.uid, answered=item.identity.generation)
             return
@@ -344,6 +347,7 @@ class ClaimReconciler:
         return lambda reply: self._inbox.done(item.uid, let_go=reply.done)
 
     def _count(self, outcome: ClaimOutcome) -> None:
+        self._standing.answer(outcome)
         if isinstance(outcome, Granted):
             self._standing.granted(outcome)
         if isinstance(outcome, Refused) and outcome.reason is Reason.RATE_LIMITED:

@@ -1,4 +1,4 @@
-"""Events for people: one on each transition that only the user can mend, aggregated per subject namespace.
+"""Events for people: one on each transition that only the user can mend, aggregated per pool and namespace of claims.
 
 Never the only record of anything (the condition is), never in anybody's way (fire and forget, bounded).
 """

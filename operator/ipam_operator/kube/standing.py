@@ -1,4 +1,4 @@
-"""What waiting claims show of their place in the queue, so that it is written again only when it has changed."""
+"""What waiting claims show of how they stand, so that it is written again only when it has changed."""
 
 import time
 from collections import OrderedDict
@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from ipam_operator.domain.model import ObjectRef
-from ipam_operator.domain.outcome import Granted, Refused
+from ipam_operator.domain.outcome import ClaimOutcome, Granted, Reason, Refused, Vanished
 from ipam_operator.kube.inbox import Item
 from ipam_operator.kube.status import Conditions
 from ipam_operator.services.claims import PLACES_LIMIT
@@ -24,9 +24,14 @@ class Standing:
         self._looked: dict[ObjectRef, float] = {}
         self._due: set[ObjectRef] = set()
         self._granted: OrderedDict[UUID, float] = OrderedDict()
+        self._isolated: set[UUID] = set()
 
     def see(self, item: Item) -> None:
         """Take note of a claim."""
+        if not item.dying and item.answered and item.status.get("reason") == Reason.TENANT_ISOLATION:
+            self._isolated.add(item.uid)
+        else:
+            self._isolated.discard(item.uid)
         place = None if item.dying or item.gone else item.status.get("queuePosition")
         if place is None or place > PLACES_LIMIT:
             self._shown.pop(item.uid, None)
@@ -65,6 +70,24 @@ class Standing:
         """What was written is shown, or not, and then is written again."""
         if not done:
             self._shown.pop(outcome.subject.uid, None)
+
+    def isolated(self, outcome: ClaimOutcome) -> bool:
+        """Whether the claim is told that the pool is not for its namespace, and shows that already.
+
+        The same words with a new time would tell strangers that there is such a pool, and when it changes.
+        """
+        return (
+            isinstance(outcome, Refused)
+            and outcome.reason is Reason.TENANT_ISOLATION
+            and outcome.subject.uid in self._isolated
+        )
+
+    def answer(self, outcome: ClaimOutcome) -> None:
+        """The claim is told this now."""
+        if isinstance(outcome, Refused) and outcome.reason is not Reason.TENANT_ISOLATION:
+            self._isolated.discard(outcome.subject.uid)
+        elif isinstance(outcome, Granted | Vanished):
+            self._isolated.discard(outcome.claim.uid)
 
     def granted(self, outcome: Granted) -> None:
         """From now on the claim holds."""
