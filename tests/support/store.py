@@ -43,7 +43,7 @@ from ipam_operator.store.leases import Leases
 from ipam_operator.store.ownership import Ownership
 from ipam_operator.store.parents import Parents
 from ipam_operator.store.rates import Rates
-from tests.support.postgres import PooledUrl, operator_url
+from tests.support.postgres import OPERATOR, OPERATOR_PASSWORD, PooledUrl, login_url
 
 NAMESPACE = "team"
 _numbers = count(1)
@@ -172,10 +172,19 @@ def only(served: Served) -> Refused:
 class Store:
     """The services on one `Database`; `sql` goes around them."""
 
-    def __init__(self, url: str, *, connections: int = 4, limits: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        connections: int = 4,
+        limits: str | None = None,
+        login: tuple[str, str] = (OPERATOR, OPERATOR_PASSWORD),
+    ) -> None:
         self.url = url
         pooled = url.pooled if isinstance(url, PooledUrl) else None
-        self.database = Database(pooled or operator_url(url), connections=connections, statement_cache=pooled is None)
+        self.database = Database(
+            pooled or login_url(url, *login), connections=connections, statement_cache=pooled is None
+        )
         parents = Parents(self.database)
         leases = Leases(self.database)
         self.rates = Rates(self.database, leases, parse(limits or ""))
