@@ -15,6 +15,7 @@ CRDS = ROOT / "crds"
 MANIFESTS = ROOT / "manifests" / "install" / "cluster"
 """Without the operator's Deployment: ours runs from the checkout."""
 ADMISSION = MANIFESTS.parent / "admission"
+PROTECTION = (ADMISSION / "protect-stamps.yaml", ADMISSION / "protect-rate-limits.yaml")
 #: The least that each kind takes.
 SPECS: dict[str, dict[str, Any]] = {
     "IPNetwork": {"cidr": "192.0.2.0/24"},
@@ -33,6 +34,8 @@ def install(cluster: Cluster) -> None:
     cluster.run_kubectl("wait", "--for=condition=Established", "--timeout=60s", *kinds)
     if stamps(cluster):
         cluster.run_kubectl(*apply, ADMISSION)
+    else:
+        cluster.run_kubectl("apply", "--server-side", "--force-conflicts", *(f"--filename={one}" for one in PROTECTION))
     await_served(cluster)
 
 

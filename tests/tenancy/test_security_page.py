@@ -29,7 +29,7 @@ def test_names_what_exists() -> None:
     """Files, roles and metrics are called as they are; the page is read to its end."""
     for path in re.findall(r"manifests/[\w/.-]+\w|tests/\w+/", PAGE):
         assert (ROOT / path).exists(), path
-    manifests = (ROOT / "manifests/install/rbac.yaml").read_text()
+    manifests = (ROOT / "manifests/install/cluster/rbac.yaml").read_text()
     for role in ("ipam-view", "ipam-edit", "ipam-restore", "ipam-operator"):
         assert f"name: {role}\n" in manifests
         assert role in PAGE

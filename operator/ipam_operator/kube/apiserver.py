@@ -19,7 +19,7 @@ import kopf
 from ipam_operator import telemetry
 from ipam_operator.domain.model import ObjectRef
 from ipam_operator.errors import ClusterUnavailableError
-from ipam_operator.kube.resources import GROUP, VERSION, Kind
+from ipam_operator.kube.resources import GROUP, PROTECTION, VERSION, Kind
 
 Json = dict[str, Any]
 Login = Callable[[], kopf.ConnectionInfo]
@@ -72,6 +72,8 @@ def login() -> kopf.ConnectionInfo:
     return info
 
 
+_POLICIES = "/apis/admissionregistration.k8s.io/v1"
+_PROTECTIVE = ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
@@ -108,6 +110,20 @@ class ApiServer:
         write = subresource.removeprefix("/") or "metadata"
         telemetry.api_writes.labels(target.kind.value, write, str(reply.code)).inc()
         return reply
+
+    async def protects_stamps(self) -> bool:
+        """Whether our admission policy is there by which nobody can write false stamps, and denies.
+
+        Raises:
+            ClusterUnavailableError: nobody can tell.
+        """
+        replies = [await self._send("GET", f"{_POLICIES}/{kind}/{PROTECTION}") for kind in _PROTECTIVE]
+        if any(reply.code >= HTTPStatus.INTERNAL_SERVER_ERROR for reply in replies):
+            raise ClusterUnavailableError(f"reading {PROTECTION}: HTTP {[reply.code for reply in replies]}")
+        if not all(reply.done for reply in replies):  # not there, or not to be seen by us
+            return False
+        binding = json.loads(replies[1].body)["spec"]
+        return "Deny" in binding.get("validationActions", ()) and "matchResources" not in binding
 
     async def post_event(self, namespace: str, event: Json) -> Reply:
         """Create an Event (core/v1)."""

@@ -26,6 +26,7 @@ from ipam_operator.kube.events import Events
 from ipam_operator.kube.inbox import Inbox, Item
 from ipam_operator.kube.lanes import Lanes
 from ipam_operator.kube.resources import CHANGED_BY, REQUESTED_BY, Kind
+from ipam_operator.kube.stamps import Stamps
 from ipam_operator.kube.standing import Standing
 from ipam_operator.kube.told import Told
 from ipam_operator.kube.writer import Writer
@@ -65,10 +66,11 @@ class ClaimReconciler:
         *,
         batch_limit: int,
         standing: Standing,
+        stamps: Stamps,
         renew_kinds: frozenset[str] = frozenset(),
     ) -> None:
         self._claims, self._inbox, self._writer, self._events = claims, inbox, writer, events
-        self._standing, self._renew_kinds = standing, renew_kinds
+        self._standing, self._stamps, self._renew_kinds = standing, stamps, renew_kinds
         self._batch_limit = batch_limit
         self._pools: Lanes[ObjectRef, _Asked] = Lanes(self._answer, batch_limit)
         self._releases: Lanes[str, Item] = Lanes(self._release, batch_limit)
@@ -139,6 +141,7 @@ class ClaimReconciler:
             self._alarms.set(due.pool, due.seconds)
 
     async def _take(self) -> None:
+        await self._stamps.looked.wait()
         while True:
             for item in await self._inbox.take(self._batch_limit):
                 if item.dying:
@@ -159,7 +162,8 @@ class ClaimReconciler:
         return held
 
     def _ask(self, item: Item) -> None:
-        request = v1alpha1.claim_request(item.identity, item.spec, actor=_actor(item))
+        actor = _actor(item, stamps=self._stamps.believed)
+        request = v1alpha1.claim_request(item.identity, item.spec, actor=actor)
         if not isinstance(request, Refused):
             request = not_looked_at(request, self._renew_kinds) or request
         if isinstance(request, Refused):
@@ -380,13 +384,13 @@ def _promise(item: Item) -> Promise | None:
         return None
     if not item.answered or item.status.get("reason") not in {Reason.ALLOCATED, Reason.RESERVED}:
         return Promise(item.uid, generation, until)
-    request = v1alpha1.claim_request(item.identity, item.spec, actor=_actor(item))
+    request = v1alpha1.claim_request(item.identity, item.spec, actor="")
     return Promise(item.uid, generation, until, None if isinstance(request, Refused) else request.term or Term())
 
 
-def _actor(item: Item) -> str:
-    """Who asked, as admission stamped it; else with what, which is all that the object says."""
-    annotations = item.meta.get("annotations") or {}
+def _actor(item: Item, *, stamps: bool) -> str:
+    """Who asked, as admission stamped it; else with what, which is all that the object says and can be believed of."""
+    annotations = (item.meta.get("annotations") or {}) if stamps else {}
     stamped = annotations.get(CHANGED_BY) or annotations.get(REQUESTED_BY)
     return str(stamped or (f"manager {item.manager}" if item.manager else "unknown"))
 

@@ -32,6 +32,7 @@ from ipam_operator.kube.rates import RateTimer
 from ipam_operator.kube.renewals import RenewalTimer
 from ipam_operator.kube.resources import Kind
 from ipam_operator.kube.resync import ResyncLoop
+from ipam_operator.kube.stamps import Stamps
 from ipam_operator.kube.standing import Standing
 from ipam_operator.kube.tenants import Tenants
 from ipam_operator.kube.writer import Writer
@@ -46,6 +47,7 @@ class Operator:
         self._settings = settings
         self._events = Events(api)
         self._writer = Writer(api, settings.api_connections)
+        self._stamps = Stamps(api)
         self._claims = ClaimReconciler(
             app.claims,
             Inbox(Kind.CLAIM),
@@ -53,6 +55,7 @@ class Operator:
             self._events,
             batch_limit=settings.batch_limit,
             standing=Standing(settings.queue_position_seconds),
+            stamps=self._stamps,
             renew_kinds=settings.kinds_to_renew_for,
         )
         apply_network = _apply_network(app, self._limited)
@@ -95,7 +98,7 @@ class Operator:
         loops = (self._writer, self._events, self._claims, self._networks, self._pools)
         return [
             *(loop.run() for loop in loops), self._counters.run(), self._expiry.run(), self._audits.run(),
-            self._renewals.run(), self.resync.run(), self._tenants.run(),
+            self._renewals.run(), self.resync.run(), self._tenants.run(), self._stamps.run(),
             *(() if self._rates is None else (self._rates.run(),)),
         ]  # fmt: skip
 
