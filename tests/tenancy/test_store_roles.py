@@ -15,7 +15,7 @@ from hack.postgres import Postgres
 from ipam_operator.errors import SchemaMismatchError
 from ipam_operator.store.database import Database
 from ipam_operator.store.migrate import migrate
-from ipam_operator.store.queries import blocks
+from ipam_operator.store.queries import blocks, functions
 from tests.support.postgres import login_url, operator_url
 from tests.support.store import Store
 from tests.tenancy.support import FUNCTIONS, ONE, OTHER, RELATIONS, allow, callable_by, fill, login, refused, session
@@ -157,21 +157,21 @@ async def test_nothing_can_be_made_in_the_schema(store: Store, role: str) -> Non
 
 async def test_a_tenant_can_call_nothing_that_changes(store: Store) -> None:
     """Every function of the schema is refused to it, but the one that says whose rows it reads."""
-    functions = await store.sql(FUNCTIONS)
-    assert len(functions) > 100
+    found = await store.sql(FUNCTIONS)
+    assert len(found) > 100
     async with session(store.url, "ipam_tenant", ONE) as tenant:
-        assert [one["name"] for one in functions if await callable_by(tenant, one)] == ["tenant_namespaces"]
+        assert [one["name"] for one in found if await callable_by(tenant, one)] == ["tenant_namespaces"]
         assert await tenant.fetchval("select ipam.tenant_namespaces()") == [ONE]
 
 
 async def test_the_operator_calls_what_its_statements_call(store: Store) -> None:
     """It may execute the functions that its named statements begin with, and none of those that they are made of."""
     named = set(re.findall(r"ipam\.(\w+)\(", " ".join(blocks().values())))
-    functions = await store.sql(FUNCTIONS)
+    assert {"allocate", "release", "put_pool"} <= named
+    found = await store.sql(FUNCTIONS)
     async with session(store.url, "ipam_operator") as operator:
-        allowed = {one["name"] for one in functions if await callable_by(operator, one)}
+        allowed = {one["name"] for one in found if await callable_by(operator, one)}
     assert allowed == named
-    assert named == set(await store.value("select ipam.entrances()"))
 
 
 async def test_functions_that_run_as_the_owner_choose_their_own_names(store: Store) -> None:
@@ -179,7 +179,7 @@ async def test_functions_that_run_as_the_owner_choose_their_own_names(store: Sto
     rows = await store.sql(
         "select proname::text name, proconfig from pg_proc where pronamespace = 'ipam'::regnamespace and prosecdef"
     )
-    assert {row["name"] for row in rows} == {*await store.value("select ipam.entrances()"), "tenant_namespaces"}
+    assert {row["name"] for row in rows} == {*functions(), "tenant_namespaces"}
     for row in rows:
         assert any(re.fullmatch(r"search_path=(ipam|pg_catalog), pg_temp", one) for one in row["proconfig"]), row
 
@@ -237,7 +237,7 @@ async def test_a_login_is_bound_to_its_namespace(store: Store, postgres: Postgre
                 f"update ipam.tenant_login set namespace = '{OTHER}'",
                 "set role ipam_operator",
                 "set session authorization ipam",
-                "select ipam.guard()",
+                "select ipam.guard('{confirm}')",
             ):
                 assert await refused(bound, statement), statement
             await bound.execute("set role ipam_tenant")
@@ -272,6 +272,18 @@ async def test_a_new_table_is_closed_by_the_next_migration(store: Store) -> None
         assert await refused(tenant, "select count(*) from ipam.fresh")
         for held in (operator, tenant):
             assert await refused(held, "select ipam.fresh()")
+
+
+async def test_a_function_that_is_called_no_more_is_closed(store: Store) -> None:
+    """It neither runs as the owner any more nor may the operator call it; the next migration opens what is called."""
+    async with session(store.url, "ipam_operator") as operator:
+        confirm = "select ipam.confirm('release', 1)"
+        await operator.execute(confirm)
+        await store.sql("select ipam.guard($1::text[])", sorted(functions() - {"confirm"}))
+        assert await refused(operator, confirm)
+        assert not await store.value("select prosecdef from pg_proc where oid = 'ipam.confirm'::regproc")
+        await migrate(store.url)
+        await operator.execute(confirm)
 
 
 async def test_guarding_again_changes_nothing(store: Store) -> None:

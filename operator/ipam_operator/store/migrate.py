@@ -9,6 +9,7 @@ import asyncpg
 
 from ipam_operator.errors import SchemaMismatchError
 from ipam_operator.store.database import connect
+from ipam_operator.store.queries import functions
 
 _LOCK: Final = 7_406_293_175_513
 """Of the advisory transaction lock that lets one migrator in at a time."""
@@ -124,5 +125,5 @@ async def _apply(connection: Any) -> list[str]:
             checksum(text),
         )
         _log.info("applied migration %s", name)
-    await connection.execute("select ipam.guard()")
+    await connection.execute("select ipam.guard($1::text[])", sorted(functions()))
     return pending

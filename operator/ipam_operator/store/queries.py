@@ -5,6 +5,7 @@ from functools import cache
 from importlib import resources
 from typing import Final
 
+_CALL: Final = re.compile(r"\bipam\.(\w+)\(")
 _BLOCK: Final = re.compile(r"^-- name: (\w+)\n(.*?);\s*$", re.MULTILINE | re.DOTALL)
 
 
@@ -23,3 +24,8 @@ def blocks() -> dict[str, str]:
                     raise ValueError(f"two SQL blocks are called {name}")
                 found[name] = statement.strip()
     return found
+
+
+def functions() -> frozenset[str]:
+    """Names of the store's functions that the blocks call: all that the operator's role may."""
+    return frozenset(name for statement in blocks().values() for name in _CALL.findall(statement))

@@ -569,8 +569,6 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns void language plpgsql body a2b6621498180d78d7e180df84937994
 -- function ensure_history_partitions(ahead integer) 
 --     returns void language plpgsql body 5692c27bdb5f066c4e326b7cc863445c
--- function entrances() 
---     returns text[] language sql immutable body 03cae7b5d8d225520c93584022c5e2a6
 -- function expire(lim integer, actor text, run text) 
 --     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 99162b3bf9ecb3991426f331cf1a18a0
 -- function expired(uids uuid[]) 
@@ -591,8 +589,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d333f0513e6f16ed9e3b347574b256a4
 -- function grant_part(p pool, w waiting, addrs inet[], beside boolean) 
 --     returns SETOF answer language plpgsql body b389b51d5dd57492418225230cda46b9
--- function guard() 
---     returns void language plpgsql body 0436804c1995975e5dab48ce35f717de
+-- function guard(entrances text[]) 
+--     returns void language plpgsql body 08cc3eae115c95e8b2a5183bac3b5db3
 -- function half(a inet, first_byte integer) 
 --     returns numeric language sql immutable strict parallel safe body d6641c7c67cfd9b7ce9e47ee8b2bc079
 -- function hands_out(p pool, length integer, wanted inet) 

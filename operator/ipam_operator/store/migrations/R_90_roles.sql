@@ -1,4 +1,5 @@
--- Who may do what here. `ipam_operator`, for the operator's login: reads all, changes nothing but by the functions below.
+-- Who may do what here. `ipam_operator`, for the operator's login: reads all, changes nothing but by the functions that its
+-- named statements call (`entrances`): these run as the owner, and with a search path that nobody else chooses.
 -- `ipam_tenant`, for whatever shows tenants their own: reads the rows of one namespace, and changes nothing.
 
 -- The namespaces whose rows this session may read as ipam_tenant. Who may read all anyway says which one, by the setting
@@ -9,17 +10,6 @@ create or replace function ipam.tenant_namespaces() returns text[]
             select from pg_roles r where r.rolname = 'ipam_operator' and pg_has_role(session_user, r.oid, 'member'))
         then array_remove(array[nullif(current_setting('ipam.namespace', true), '')], null)
         else array(select t.namespace from ipam.tenant_login t where t.login = session_user) end
-$$;
-
--- What the operator calls: these run as the owner of the schema, and with a search path that nobody else chooses.
-create or replace function ipam.entrances() returns text[] language sql immutable as $$
-    select array[
-        'address_space_id', 'adopt', 'allocate', 'allocate_selected', 'claim_store', 'compare', 'confirm', 'confirmed',
-        'end_retention', 'expire', 'first_in_line', 'held_outside', 'keep_terms', 'lead', 'lock_namespaces',
-        'network_by_name', 'network_counters', 'overlapping', 'pool_by_name', 'pool_counters', 'pools_of_network',
-        'put_network', 'put_pool', 'put_rates', 'put_tenants', 'rate_admit', 'rate_leave', 'rate_meter', 'rate_settle',
-        'rate_turns', 'release', 'release_orphans', 'remember_refusal', 'renew', 'renewable', 'resign', 'retained',
-        'retire_network', 'retire_pool', 'serve', 'store_run', 'sweep_pools', 'tidy', 'told', 'untiled']
 $$;
 
 -- What tenants may read, by the condition on its rows; tables that are not here are closed to them, new ones, too. Of a
@@ -47,8 +37,8 @@ create or replace function ipam.shown_to_tenants() returns table (name text, row
 $$;
 
 -- Bring roles, privileges and policies to what is said above, whatever has been added meanwhile. Every migration ends with
--- it; it changes only what is not so already.
-create or replace function ipam.guard() returns void language plpgsql as $$
+-- it and says which functions the program calls; it changes only what is not so already.
+create or replace function ipam.guard(entrances text[]) returns void language plpgsql as $$
 declare
     its_role text;
     present text[];
@@ -67,11 +57,16 @@ begin
     end loop;
     present := array(select r.rolname::text from pg_roles r where r.rolname in ('ipam_operator', 'ipam_tenant'));
 
-    for it in select p.oid::regprocedure f, p.proname = any (ipam.entrances()) entrance, p.prosecdef definer, p.proacl acl,
+    for it in select p.oid::regprocedure f, p.proname = any (entrances) entrance, p.prosecdef definer, p.proacl acl,
             p.proname = 'tenant_namespaces' for_tenants, p.oid
         from pg_proc p where p.pronamespace = 'ipam'::regnamespace loop
         if it.entrance and not it.definer then
             execute format('alter function %s security definer set search_path = ipam, pg_temp', it.f);
+        elsif it.definer and not it.entrance and not it.for_tenants then  -- called no more
+            execute format('alter function %s security invoker reset search_path', it.f);
+            if 'ipam_operator' = any (present) then
+                execute format('revoke all on function %s from ipam_operator', it.f);
+            end if;
         end if;
         if it.acl is null or exists (select from aclexplode(it.acl) a where a.grantee = 0) then
             execute format('revoke all on function %s from public', it.f);
