@@ -6,6 +6,7 @@ Never the only record of anything (the condition is), never in anybody's way (fi
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
@@ -18,6 +19,8 @@ from ipam_operator.kube.status import MESSAGE_LIMIT, rfc3339
 
 PER_MINUTE: Final = 10
 """Above so many events about one group (a pool, say) within a minute, one summary says how many more there were."""
+PER_NAMESPACE: Final = 100
+"""Likewise of one namespace: whoever names ever new pools must not use up what others are told by."""
 _WINDOW: Final = 60.0
 _BACKLOG: Final = 1000
 
@@ -30,23 +33,27 @@ class Events:
     def __init__(self, api: ApiServer, clock: Callable[[], float] = time.monotonic) -> None:
         self._api, self._clock = api, clock
         self._queue: asyncio.Queue[tuple[str, Json]] = asyncio.Queue(_BACKLOG)
-        self._windows: dict[str, tuple[float, int]] = {}
+        self._counts: Counter[str] = Counter()
+        self._began = clock()
 
     def post(self, target: Target, reason: str, message: str, *, group: str = "") -> None:
         """Queue a Warning about `target`; `group` is what the rate is counted for (default: the object)."""
+        if self._clock() - self._began >= _WINDOW:
+            self._began = self._clock()
+            self._counts.clear()
+        namespace = f"/{target.ref.namespace}"
+        if self._counts[namespace] >= PER_NAMESPACE:
+            return
         key = group or str(target.uid)
-        started, count = self._windows.get(key, (self._clock(), 0))
-        if self._clock() - started >= _WINDOW:
-            started, count = self._clock(), 0
-        count += 1
-        self._windows[key] = (started, count)
-        if len(self._windows) > _BACKLOG:
-            self._windows = {k: w for k, w in self._windows.items() if self._clock() - w[0] < _WINDOW}
+        self._counts[key] += 1
+        count = self._counts[key]
+        if count > PER_MINUTE + 1:
+            return
+        self._counts[namespace] += 1
         if count == PER_MINUTE + 1:
             message = f"{message} (more of the same within a minute; each object's conditions tell)"
-        if count > PER_MINUTE + 1 or self._queue.full():
-            return
-        self._queue.put_nowait((target.ref.namespace, _event(target, reason, message)))
+        if not self._queue.full():
+            self._queue.put_nowait((target.ref.namespace, _event(target, reason, message)))
 
     async def run(self) -> None:
         """Post until cancelled; an event that fails is dropped."""
