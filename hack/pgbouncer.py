@@ -180,6 +180,8 @@ class PgBouncer:
             "ignore_startup_parameters =",
             "server_round_robin = 1",
             "autodb_idle_timeout = 60",
+            # While the server is away whoever waits is told so, and not after two minutes: as we tell people to.
+            "query_wait_timeout = 5",
         )
 
     @staticmethod

@@ -1,9 +1,11 @@
 """Servers and clients that tests ask for by name; nothing is started that nobody asked for."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -13,22 +15,52 @@ from hack.acquire import acquire
 from hack.cluster import Cluster
 from hack.control_plane import ControlPlane
 from hack.install import NAMESPACE, SERVICE_ACCOUNT, await_served, install
+from hack.pgbouncer import PgBouncer
 from hack.places import ROOT, temporary
 from hack.postgres import Postgres
 from hack.stack import open_cluster
 from tests.support.cluster import Api, ApiError
 from tests.support.operator_process import OperatorProcess
-from tests.support.postgres import create_database, drop_database, make_template, operator_url
+from tests.support.postgres import (
+    OPERATOR,
+    OPERATOR_PASSWORD,
+    create_database,
+    drop_database,
+    make_template,
+    operator_url,
+    session_state,
+)
 from tests.support.tiers import markers, skip_is_failure
 
 TESTS = ROOT / "tests"
 FAILED = pytest.StashKey[bool]()
+POOLED = "IPAM_TEST_PGBOUNCER"
+"""Set: every operator of the tests goes to its store through PgBouncer in transaction mode."""
 
 
 class StartOperator(Protocol):
     """Starts one more operator; keywords are settings, such as `IPAM_POOL_TIMER_SECONDS="1"`."""
 
     def __call__(self, *, ready: bool = True, kubeconfig: Path | None = None, **settings: str) -> OperatorProcess: ...
+
+
+class ToStore:
+    """How operators reach their store: straight, or through a pooler."""
+
+    def __init__(self, pgbouncer: PgBouncer | None) -> None:
+        self._pgbouncer = pgbouncer
+
+    def lead(self, url: str) -> tuple[str, dict[str, str]]:
+        """The URL for an operator, and the settings that go with it."""
+        if self._pgbouncer is None:
+            return operator_url(url), {}
+        return operator_url(self._pgbouncer.url_for(urlsplit(url).path[1:])), {"IPAM_STATEMENT_CACHE": "false"}
+
+    def assert_nothing_left(self, url: str) -> None:
+        """The operators, which have ended, have left nothing behind in sessions that others get."""
+        if self._pgbouncer is not None:
+            pooled, _ = self.lead(url)
+            assert asyncio.run(session_state(pooled, self._pgbouncer.servers)) == []
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the markers
@@ -64,6 +96,21 @@ def postgres() -> Iterator[Postgres]:
 def template_database(postgres: Postgres) -> str:
     """Name of a database that our migrations have made."""
     return make_template(postgres)
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres: Postgres) -> Iterator[PgBouncer]:
+    """A pooler in transaction mode with fewer server connections than the store has."""
+    with PgBouncer(postgres, logins={OPERATOR: OPERATOR_PASSWORD}) as bouncer:
+        yield bouncer
+
+
+@pytest.fixture(scope="module")
+def to_store(request: pytest.FixtureRequest) -> ToStore:
+    """Through the pooler where the module says so, or everywhere by a variable."""
+    default = "pgbouncer" if os.environ.get(POOLED) else "direct"
+    way = getattr(request, "param", default)
+    return ToStore(request.getfixturevalue("pgbouncer") if way == "pgbouncer" else None)
 
 
 @pytest_asyncio.fixture
@@ -150,6 +197,7 @@ def operator(
     make_namespace: Callable[..., Awaitable[str]],  # noqa: ARG001 - objects are swept after the operator has ended
     database_url: str,
     operator_kubeconfig: Path,
+    to_store: ToStore,
     tmp_path: Path,
 ) -> Iterator[StartOperator]:
     """Starts operators on the test's database as their ServiceAccount; all are stopped afterwards."""
@@ -157,7 +205,8 @@ def operator(
 
     def start(*, ready: bool = True, kubeconfig: Path | None = None, **settings: str) -> OperatorProcess:
         directory = tmp_path / f"operator-{len(started)}"
-        process = OperatorProcess(operator_url(database_url), kubeconfig or operator_kubeconfig, directory, settings)
+        url, way = to_store.lead(database_url)
+        process = OperatorProcess(url, kubeconfig or operator_kubeconfig, directory, {**way, **settings})
         started.append(process)
         return process.wait_ready() if ready else process
 
@@ -167,3 +216,5 @@ def operator(
     if request.node.stash.get(FAILED, False):
         for process in started:
             print(f"\n--- {process.log_path}\n{process.log(5000)}")  # noqa: T201 - pytest shows it with the failure
+    elif started:
+        to_store.assert_nothing_left(database_url)

@@ -1,6 +1,7 @@
 """One operator for all tests of a module, and a namespace for each of them that must be empty at the end."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,19 @@ from hack.cluster import Cluster
 from hack.install import ADMISSION
 from hack.postgres import Postgres
 from tests.apiserver.support import STAMP_BINDING, Launch, Ledger, Tenant, await_stamping
-from tests.conftest import StartOperator
+from tests.conftest import POOLED, StartOperator, ToStore
 from tests.support.cluster import Api
 from tests.support.operator_process import OperatorProcess
-from tests.support.postgres import create_database, drop_database, operator_url
+from tests.support.postgres import create_database, drop_database
+
+BOTH_WAYS = {"test_claims", "test_leadership", "test_outages", "test_rates"}
+"""Modules that always run through PgBouncer as well; the others do where the variable in `POOLED` is set."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    file = metafunc.module.__name__.rpartition(".")[2]
+    if "to_store" in metafunc.fixturenames and file in BOTH_WAYS and not os.environ.get(POOLED):
+        metafunc.parametrize("to_store", ["direct", "pgbouncer"], indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +47,18 @@ def service(
     module_database: str,
     module_settings: dict[str, str],
     operator_kubeconfig: Path,
+    to_store: ToStore,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[OperatorProcess]:
     """The module's operator, as its ServiceAccount."""
     directory = tmp_path_factory.mktemp("service")
-    process = OperatorProcess(operator_url(module_database), operator_kubeconfig, directory, module_settings)
+    url, way = to_store.lead(module_database)
+    process = OperatorProcess(url, operator_kubeconfig, directory, {**way, **module_settings})
     try:
         yield process.wait_ready()
     finally:
         process.close()
+    to_store.assert_nothing_left(module_database)
 
 
 @pytest_asyncio.fixture

@@ -1,14 +1,13 @@
 """The db tier runs twice: straight to PostgreSQL, and through PgBouncer in transaction mode."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
 
 from hack.pgbouncer import PgBouncer
-from hack.postgres import Postgres
-from tests.support.postgres import OPERATOR, OPERATOR_PASSWORD, PooledUrl, operator_url, session_state
+from tests.support.postgres import PooledUrl, operator_url, session_state
 
 STRAIGHT_ONLY = {
     "test_blocks", "test_migrations", "test_pgbouncer", "test_properties", "test_statements", "test_where_properties",
@@ -20,13 +19,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     file = metafunc.module.__name__.rpartition(".")[2]
     if "database_url" in metafunc.fixturenames and file not in STRAIGHT_ONLY:
         metafunc.parametrize("database_url", ["direct", "pgbouncer"], indirect=True)
-
-
-@pytest.fixture(scope="session")
-def pgbouncer(postgres: Postgres) -> Iterator[PgBouncer]:
-    """A pooler in transaction mode with fewer server connections than the store has."""
-    with PgBouncer(postgres, logins={OPERATOR: OPERATOR_PASSWORD}) as bouncer:
-        yield bouncer
 
 
 @pytest_asyncio.fixture
