@@ -125,6 +125,20 @@ class Postgres:
         """End it as a crash would: no shutdown, and recovery at the next start on the same port."""
         self.stop(signal.SIGQUIT)
 
+    def freeze(self) -> None:
+        """Stop its processes' clocks: connections stay, and nobody answers."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        for pid in (self.pid, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def restart(self) -> None:
         """Stop and start on the same port."""
         self.stop()
@@ -230,7 +244,7 @@ class Postgres:
                 lines = pid_file.read_text().splitlines()
             except OSError:
                 return False
-            return len(lines) > 7 and lines[0] == str(process.pid) and lines[7].strip() == "ready"
+            return len(lines) > 7 and lines[0] == str(process.pid) and lines[7].strip() in {"ready", "standby"}
 
         self._process = process
         try:

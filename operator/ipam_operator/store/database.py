@@ -6,7 +6,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, cast
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
@@ -32,8 +33,25 @@ _AWAY: Final = (
     asyncpg.InvalidAuthorizationSpecificationError,  # a password that is being rotated
     asyncpg.InvalidCatalogNameError,
 )
-_CONFUSED: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""After these the driver may have lost track of the connection's state: nobody else may get it."""
+_SPOILT: Final = (
+    asyncpg.InterfaceError,  # the driver may have lost track of the connection's state
+    asyncpg.InternalClientError,
+    TimeoutError,  # it waits for the server to cancel what took too long; for a silent one until TCP gives it up
+    asyncpg.ReadOnlySQLTransactionError,  # a standby, or what was the primary: the way may lead elsewhere by now
+)
+"""After these nobody else may get the connection."""
+_NEXT_HOST: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # starting, stopping or recovering
+    asyncpg.TargetServerAttributeNotMatched,  # a standby
+)
+"""The host does not serve; another one may."""
+_CONNECT_SECONDS: Final = 10.0
+_HOST_SECONDS: Final = 3.0
+"""For one of several hosts, of which the dead ones may swallow what is sent to them."""
 _AGAIN: Final = (
     asyncpg.DeadlockDetectedError,
     asyncpg.IdleInTransactionSessionTimeoutError,
@@ -149,7 +167,7 @@ class Database:
         async with pool.acquire(timeout=self._timeout) as connection:
             try:
                 yield connection
-            except _CONFUSED:
+            except _SPOILT:
                 with suppress(asyncpg.InterfaceError):  # closed already
                     connection.terminate()
                 raise
@@ -159,16 +177,41 @@ class Database:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
                     self._url,
+                    connect=cast("Any", _connect),  # its signature is asyncpg's, as far as we use it
                     min_size=1,
                     max_size=self._connections,
                     command_timeout=self._timeout,
-                    timeout=10.0,
                     statement_cache_size=self._cache,
                     max_inactive_connection_lifetime=300.0,
                     init=_meet_types,
                     reset=_nothing_to_reset,
                 )
             return self._pool
+
+
+async def _connect(url: str, **options: Any) -> Any:
+    """To the first host of the URL that serves.
+
+    asyncpg has one time limit for all hosts, which a first one that is silent uses up, and goes on after few errors.
+    """
+    urls = one_by_one(url)
+    if len(urls) == 1:
+        return await asyncpg.connect(url, timeout=_CONNECT_SECONDS, **options)
+    if "target_session_attrs=" not in url:
+        options["target_session_attrs"] = "read-write"  # no other server is of any use to us
+    for candidate in urls[:-1]:
+        with suppress(*_NEXT_HOST):
+            return await asyncpg.connect(candidate, timeout=_HOST_SECONDS, **options)
+    return await asyncpg.connect(urls[-1], timeout=_HOST_SECONDS, **options)
+
+
+def one_by_one(url: str) -> list[str]:
+    """The URL with each of its hosts in turn: `postgresql://ipam@a:5432,b:5432/ipam?target_session_attrs=read-write`."""
+    parts = urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    if "," not in hosts:
+        return [url]
+    return [urlunsplit(parts._replace(netloc=f"{user}{at}{host}")) for host in hosts.split(",")]
 
 
 async def _meet_types(connection: Any) -> None:
@@ -188,6 +231,6 @@ async def connect(url: str) -> Any:
         StoreUnavailableError: the database does not answer.
     """
     try:
-        return await asyncpg.connect(url, statement_cache_size=0, timeout=10.0)
+        return await _connect(url, statement_cache_size=0)
     except _AWAY as error:
         raise StoreUnavailableError(f"connect: {error!r}") from error

@@ -1,0 +1,90 @@
+"""A URL of several hosts leads to the one that serves, whatever the others do."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from hack.postgres import LOOPBACK, OWNER, Postgres, free_port
+from ipam_operator.errors import StoreUnavailableError
+from ipam_operator.store.database import Database, one_by_one
+from ipam_operator.store.migrate import verify
+from tests.support.standby import Standby
+
+pytestmark = pytest.mark.db
+
+
+@asynccontextmanager
+async def silent() -> AsyncIterator[int]:
+    """The port of a server that takes connections and says nothing, as a frozen machine does."""
+    leave = asyncio.Event()
+
+    async def never(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await leave.wait()
+        writer.close()
+
+    server = await asyncio.start_server(never, LOOPBACK, 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        leave.set()
+        server.close()
+
+
+def url(server: Postgres, *before: int, query: str = "") -> str:
+    """Of the server, with others before it."""
+    hosts = ",".join(f"{LOOPBACK}:{port}" for port in (*before, server.port))
+    return f"postgresql://{OWNER}:{server.password}@{hosts}/ipam{query}"
+
+
+async def answers(way: str) -> int:
+    async with Database(way, connections=1) as database:
+        return int(await database.value("ping"))
+
+
+@pytest.mark.parametrize(
+    ("text", "single"),
+    [
+        ("postgresql:///ipam?host=/tmp", ["postgresql:///ipam?host=/tmp"]),
+        ("postgresql://u:p%2C@h:5/d?x=a,b", ["postgresql://u:p%2C@h:5/d?x=a,b"]),
+        ("postgresql://u:p@[::1]:5,h/d?x=y", ["postgresql://u:p@[::1]:5/d?x=y", "postgresql://u:p@h/d?x=y"]),
+    ],
+)
+def test_each_host_is_asked_alone(text: str, single: list[str]) -> None:
+    """Whatever a URL says beside its hosts stands in each; one of a single host stays as it is."""
+    assert one_by_one(text) == single
+
+
+async def test_hosts_that_do_not_serve_are_passed(primary: Postgres, standby: Standby) -> None:
+    """One that refuses, one that is silent and a standby are passed over, with and without target_session_attrs."""
+    async with silent() as port:
+        before = (free_port(), port, standby.port)
+        began = time.monotonic()
+        assert await answers(url(primary, *before)) == 1
+        assert time.monotonic() - began < 8
+        assert await answers(url(primary, *before, query="?target_session_attrs=read-write")) == 1
+        await verify(url(primary, *before))
+
+
+async def test_a_standby_alone_is_no_store(standby: Standby) -> None:
+    """Two hosts of which none takes writes are a store that is away."""
+    with pytest.raises(StoreUnavailableError):
+        await answers(url(standby, standby.port))
+
+
+async def test_a_frozen_server_is_left(primary: Postgres, standby: Standby) -> None:
+    """Calls that a frozen server does not answer end, and those that follow find the server that took its place."""
+    async with Database(standby.both(), connections=1, timeout=5.0) as database:
+        assert await database.value("ping") == 1
+        await standby.caught_up()
+        primary.freeze()
+        try:
+            await standby.promote()
+            with pytest.raises(StoreUnavailableError):
+                await database.value("ping")
+            async with asyncio.timeout(15):
+                assert await database.value("ping") == 1
+        finally:
+            primary.thaw()
