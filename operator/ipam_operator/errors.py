@@ -9,6 +9,10 @@ class StoreUnavailableError(IpamError):
     """The database cannot answer now; the same call may be repeated and will be safe."""
 
 
+class StoreUncomparedError(StoreUnavailableError):
+    """The store may have forgotten what claims show, and grants nothing before it is compared with them."""
+
+
 class StoreFaultError(IpamError):
     """The database refused a statement that should have worked; repeating it singly tells which one."""
 

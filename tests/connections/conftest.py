@@ -1,6 +1,6 @@
 """The fixtures of the tests against a real API server, and two PostgreSQL servers that are the test's own."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
@@ -20,7 +20,7 @@ __all__ = ["books", "launch", "place"]
 class Operate(Protocol):
     """Starts an operator on any database."""
 
-    def __call__(self, url: str, *, ready: bool = True, **settings: str) -> OperatorProcess: ...
+    def __call__(self, url: str, settings: Mapping[str, str], *, ready: bool = True) -> OperatorProcess: ...
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def operate(
     """Starts operators as their ServiceAccount; all are stopped afterwards."""
     started: list[OperatorProcess] = []
 
-    def start(url: str, *, ready: bool = True, **settings: str) -> OperatorProcess:
+    def start(url: str, settings: Mapping[str, str], *, ready: bool = True) -> OperatorProcess:
         process = OperatorProcess(url, operator_kubeconfig, tmp_path / f"operator-{len(started)}", settings)
         started.append(process)
         return process.wait_ready() if ready else process

@@ -6,28 +6,14 @@ from functools import partial
 import pytest
 
 from hack.postgres import Postgres
-from tests.apiserver.support import Launch, Ledger, Objects, Tenant, agreement, bound, eventually, watch_until
+from tests.apiserver.support import Launch, Objects, Tenant, bound, watch_until
+from tests.connections.support import BRISK, assert_sound, ready
 
-BRISK = {"IPAM_POOL_TIMER_SECONDS": "1", "IPAM_RESYNC_SECONDS": "2", "IPAM_LEADER_SECONDS": "3"}
 ROUNDS, EACH = 3, 80
-UNTILED = "select count(*) from ipam.untiled(array(select uid from ipam.network))"
-MISCOUNTED = """
-select count(*) from ipam.pool p where p.size <> (
-    select coalesce(sum(ipam.range_size(f.lo, f.hi)), 0) from ipam.free_range f where f.pool_id = p.id) + (
-    select count(*) from ipam.lease l where l.pool_id = p.id)"""
 
 
 def any_bound(names: frozenset[str], seen: Objects) -> bool:
     return any(bound(seen[name]) for name in names if name in seen)
-
-
-async def assert_sound(url: str, place: Tenant, held: int) -> None:
-    """What claims show is what the ledger holds; leases and free ranges tile the pools; nothing is lost."""
-    async with Ledger(url) as books:
-        await agreement(place, books)
-        assert await books.value(UNTILED) == 0
-        assert await books.value(MISCOUNTED) == 0
-        assert await books.value("select count(*) from ipam.lease where released_at is null") == held
 
 
 @pytest.mark.parametrize("crash", [False, True], ids=["restart", "crash"])
@@ -72,7 +58,4 @@ async def test_nothing_is_asked_twice_of_a_server_that_died_amid(
     await place.gone("IPClaim", "c0-0")
     await assert_sound(database_url, place, 8)
 
-    async def ready() -> bool:
-        return process.answers("/readyz")
-
-    await eventually(ready, "the operator is ready again")
+    await ready(process)

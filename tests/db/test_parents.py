@@ -195,10 +195,28 @@ async def test_a_pool_that_is_being_deleted_grants_nothing(database_url: str) ->
         waiter = claim(of)
         assert "is being deleted" in only(await store.allocate(of, [waiter])).message
         successor = replace(of, identity=replace(of.identity, uid=uuid4()))
-        assert why(await store.pools.apply(successor))[0] is Reason.DELETING
-        await store.release(held)
+        elsewhere = await store.network("10.9.0.0/24")
+        stranger = replace(successor, network=elsewhere.identity.ref)
+        assert why(await store.pools.apply(stranger))[0] is Reason.DELETING
         assert isinstance(await store.pools.apply(successor), Accepted)
         assert granted(await store.serve(successor)).keys() == {waiter.identity.uid}
+        assert set(await store.held()) == {held.identity.uid, waiter.identity.uid}
+        assert await store.untiled() == []
+
+
+async def test_a_network_made_anew_keeps_what_is_held(database_url: str) -> None:
+    """Of a namesake of the same addresses the heir has pools and leases; of other addresses it comes to nothing."""
+    async with Store(database_url) as store:
+        lost = await store.network("10.0.0.0/24")
+        of = await store.pool(lost, "10.0.0.0/25")
+        (held,) = await store.take(of, 1)
+        other = replace(lost, identity=Identity(uuid4(), lost.identity.ref, 1), cidr=network("10.0.0.0/25").cidr)
+        assert why(await store.networks.apply(other))[0] is Reason.DELETING
+        heir = replace(lost, identity=Identity(uuid4(), lost.identity.ref, 1))
+        assert isinstance(await store.networks.apply(heir), Accepted)
+        narrow = replace(of, identity=replace(of.identity, uid=uuid4()), ranges=spans(["10.0.0.64/26"]))
+        assert why(await store.pools.apply(narrow))[0] is Reason.SHRINK_REFUSED
+        assert set(await store.held()) == {held.identity.uid}
 
 
 async def test_a_successor_network_replaces_an_empty_one(database_url: str) -> None:

@@ -1,7 +1,7 @@
 """What audit and resync find, and what a second look makes of it. Pure."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -115,6 +115,10 @@ class Plan:
     """Seen once: to be looked at next time."""
     braked: int = 0
     """Releases that the brake has stopped."""
+    orphans: tuple[Finding, ...] = ()
+    """Leases whose claims do not exist, seen once or twice."""
+    drifted: tuple[Finding, ...] = ()
+    """What claims hold that show something else."""
 
 
 _REPUT: Final = {
@@ -130,12 +134,18 @@ def plan(
     seen = list(findings)
     abandoned = [one for one in seen if one.type in _ABANDONED]
     twice = tuple(one for one in abandoned if one in suspects)
+    found = Plan(
+        _claims(seen, _REPUT),
+        _claims(seen, {FindingType.RENEWED}),
+        twice,
+        frozenset(one for one in abandoned if one not in suspects),
+        orphans=tuple(one for one in seen if one.type is FindingType.ORPHAN),
+        drifted=tuple(one for one in seen if one.type is FindingType.DRIFT),
+    )
     orphans = sum(one.type is FindingType.ORPHAN for one in twice)
-    look_again = _claims(seen, _REPUT)
-    keep = _claims(seen, {FindingType.RENEWED})
     if brake.stops(orphans, live) and not confirmed:
-        return Plan(look_again, keep, (), frozenset(abandoned), orphans)
-    return Plan(look_again, keep, twice, frozenset(one for one in abandoned if one not in suspects))
+        return replace(found, release=(), suspects=frozenset(abandoned), braked=orphans)
+    return found
 
 
 def _claims(findings: Iterable[Finding], kinds: Collection[FindingType]) -> frozenset[UUID]:

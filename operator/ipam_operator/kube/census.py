@@ -20,6 +20,8 @@ class Census:
     """Claim -> the addresses in its status, joined by commas; '' without any."""
     ends: dict[UUID, datetime] = field(default_factory=dict)
     """Claim -> when its lease ends, of those whose status says so."""
+    generation: int = 0
+    """The highest that a lease has by any status."""
     pools: dict[UUID, ObjectRef] = field(default_factory=dict)
     """Claim -> the pool it is about."""
 
@@ -35,6 +37,7 @@ async def census(api: ApiServer, visit: Callable[[Item], None] = lambda _item: N
         item = Item.of(Kind.CLAIM, body)
         found.shown[item.uid] = ",".join(item.status.get("addresses") or ())
         found.pools[item.uid] = places.shown(item)
+        found.generation = max(found.generation, item.lease_generation)
         if item.expires_at is not None:
             found.ends[item.uid] = item.expires_at
         visit(item)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,10 +14,11 @@ from uuid import UUID
 from ipam_operator import telemetry
 from ipam_operator.api import v1alpha1
 from ipam_operator.domain.answers import Due, Served
+from ipam_operator.domain.findings import Finding
 from ipam_operator.domain.model import ClaimRequest, ObjectRef, Promise, Release, Term
 from ipam_operator.domain.outcome import HEALS_BY_ITSELF, ClaimOutcome, Granted, Reason, Refused, Vanished
 from ipam_operator.domain.renewals import not_looked_at
-from ipam_operator.errors import StoreFaultError, StoreUnavailableError
+from ipam_operator.errors import StoreFaultError, StoreUnavailableError, StoreUncomparedError
 from ipam_operator.kube import places, status
 from ipam_operator.kube.alarms import Alarms
 from ipam_operator.kube.apiserver import Reply, Target
@@ -41,6 +42,9 @@ _TELLING: Final = 4
 _ANNOUNCED: Final = {Reason.POOL_EXHAUSTED, Reason.QUOTA_EXCEEDED, Reason.RATE_LIMITED}
 """Reasons that heal by themselves, and that somebody may want to do something about all the same."""
 _STORE_DELAYS: Final = CappedBackoff(0.1, 5.0)
+_UNCOMPARED_SECONDS: Final = 10.0
+"""So long a comparison may take before those who wait for it are told that they wait."""
+_RESYNC: Final = "ipam-operator:resync"
 _log = logging.getLogger(__name__)
 
 
@@ -80,6 +84,10 @@ class ClaimReconciler:
         self._tell: set[ObjectRef] = set()
         self.on_release: Callable[[ObjectRef], None] = lambda _pool: None
         """Called with the pool of each released claim: a deletion may have waited for it."""
+        self._compared = asyncio.Event()
+        self._orphans: dict[ObjectRef, Release] = {}
+        self.on_uncompared: Callable[[], None] = lambda: None
+        """Called when the store grants nothing before it is compared with the cluster."""
         self.on_limited: Callable[[], None] = lambda: None
         """Called when a claim has to wait for a token of its namespace."""
 
@@ -105,6 +113,30 @@ class ClaimReconciler:
         """
         promises = (_promise(item) for item in items)
         await self._claims.keep([promise for promise in promises if promise is not None])
+
+    async def adopt(self, items: Iterable[Item], gone: Collection[UUID]) -> None:
+        """Take what these show into the store, where that is free or held by claims that are `gone`.
+
+        What became of them is told when they are looked at again.
+
+        Raises:
+            StoreUnavailableError: ask again later, it is safe.
+        """
+        asked = [(ClaimRequest(item.identity, places.shown(item), actor=_actor(item)), item) for item in items]
+        # Of two that show the same, the one that got it last is right.
+        await self._adopt(sorted(asked, key=_latest), gone)
+
+    def compared(self) -> None:
+        """The store may grant again."""
+        self._compared.set()
+
+    def remember_orphans(self, orphans: Iterable[Finding]) -> None:
+        """Leases whose claims do not exist, by the names of those: whoever is called so now is their heir."""
+        self._orphans = {
+            one.claim: Release(one.claim_uid, one.generation, _RESYNC, retain=True)
+            for one in orphans
+            if one.claim is not None and one.claim_uid is not None
+        }
 
     def serve(self, pool: ObjectRef, *, tell: bool = False) -> None:
         """Bind whoever waits for this pool, as far as addresses are there; `tell` the others how it stands."""
@@ -185,8 +217,7 @@ class ClaimReconciler:
                 break
             except StoreUnavailableError as error:
                 _log.warning("%d claims of %s wait for the store: %s", len(asked), pool, error)
-                self._tell_away([*asked, *self._pools.waiting(pool)])
-                await asyncio.sleep(delay)
+                await self._pause(error, delay, [*asked, *self._pools.waiting(pool)])
         self.alarm(served.due)
         items = {one.item.uid: one.item for one in asked}
         now = time.monotonic()
@@ -206,14 +237,12 @@ class ClaimReconciler:
 
     async def _allocate(self, pool: ObjectRef, asked: list[_Asked]) -> Served:
         """What a claim shows it keeps, or is told that it cannot: an address never changes silently."""
-        shown = {one.item.uid: addresses for one in asked if (addresses := _shown(one.item))}
-        if not shown:
+        if self._orphans:
+            await self._make_way(asked)
+        showing = [(one.request, one.item) for one in asked if _shown(one.item)]
+        if not showing:
             return await self._claims.allocate(pool, [one.request for one in asked])
-        showing: defaultdict[ObjectRef, list[tuple[ClaimRequest, tuple[AddressOrPrefix, ...]]]] = defaultdict(list)
-        for one in asked:
-            for home, some in places.parts(one.item, shown.get(one.item.uid, ())):
-                showing[home].append((one.request, some))
-        adopted = [await self._claims.adopt(home, some) for home, some in showing.items()]
+        adopted = await self._adopt(showing)
         lost = tuple(outcome for served in adopted for outcome in served.outcomes if isinstance(outcome, Refused))
         settled = {_claim_of(outcome) for outcome in lost}.union(*(served.unread for served in adopted))
         # Those that were adopted are asked as well: their lease and their details have yet to be told.
@@ -222,6 +251,37 @@ class ClaimReconciler:
             return Served(lost)
         served = await self._claims.allocate(pool, rest)
         return Served(lost + served.outcomes, served.due)
+
+    async def _adopt(self, asked: Iterable[tuple[ClaimRequest, Item]], gone: Collection[UUID] = ()) -> list[Served]:
+        showing: defaultdict[ObjectRef, list[tuple[ClaimRequest, tuple[AddressOrPrefix, ...]]]] = defaultdict(list)
+        for request, item in asked:
+            for home, some in places.parts(item, _shown(item)):
+                showing[home].append((request, some))
+        return [await self._claims.adopt(home, some, gone=gone) for home, some in showing.items()]
+
+    async def _make_way(self, asked: Sequence[_Asked]) -> None:
+        """What claims hold that are gone is kept for those that have their names now.
+
+        There are no two of a name: the cluster was made anew, or lost who came late.
+        """
+        heirs = [one for one in asked if one.request.identity.ref in self._orphans and not _shown(one.item)]
+        if heirs:
+            refs = [one.request.identity.ref for one in heirs]
+            await self._claims.release(
+                [(self._orphans[ref], one.request.pool) for ref, one in zip(refs, heirs, strict=True)]
+            )
+            for ref in refs:
+                self._orphans.pop(ref, None)
+
+    async def _pause(self, error: StoreUnavailableError, delay: float, waiting: Sequence[_Asked]) -> None:
+        if isinstance(error, StoreUncomparedError):
+            self._compared.clear()
+            self.on_uncompared()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._compared.wait(), _UNCOMPARED_SECONDS)
+                return
+        self._tell_away(waiting)
+        await asyncio.sleep(delay)
 
     async def _serve(self, pool: ObjectRef) -> None:
         tell = pool in self._tell
@@ -233,8 +293,7 @@ class ClaimReconciler:
                 break
             except StoreUnavailableError as error:
                 _log.warning("those who wait for %s wait for the store: %s", pool, error)
-                self._tell_away(self._pools.waiting(pool))
-                await asyncio.sleep(delay)
+                await self._pause(error, delay, self._pools.waiting(pool))
             except StoreFaultError:
                 _log.exception("the queue of %s cannot be served", pool)
                 return
@@ -415,6 +474,10 @@ def _keep_grant(item: Item, document: dict[str, Any], reason: Reason) -> dict[st
         "expiresAt",
     )
     return {**{name: item.status[name] for name in kept if name in item.status}, **document}
+
+
+def _latest(asked: tuple[ClaimRequest, Item]) -> int:
+    return -asked[1].lease_generation
 
 
 def _place(asked: _Asked) -> tuple[int, str]:

@@ -79,6 +79,11 @@ class Item:
         return None
 
     @property
+    def lease_generation(self) -> int:
+        """Of the lease that the status shows; 0: of none."""
+        return int(self.status.get("leaseGeneration") or 0)
+
+    @property
     def target(self) -> Target:
         """Where writes go."""
         return Target(self.kind, self.identity.ref, self.uid)

@@ -86,6 +86,7 @@ class Operator:
         self._renewals = RenewalTimer(api, app.claims, self._claims, self._events, kinds=kinds, seconds=seconds)
         self._expiry = ExpiryTimer(app.claims, self._claims, self.resync.at_once, renewals=self._renewals.looked)
         self.resync.on_compared = self._expiry.compared
+        self._claims.on_uncompared = self.resync.at_once
         connect(self._networks, self._pools, self._claims, self._counters)
         self._see: dict[Kind, Callable[[Item], None]] = {
             Kind.NETWORK: self._networks.see,

@@ -101,6 +101,10 @@ class ParentReconciler:
         document = {**known.status, **fields, "conditions": list(merged.values())}
         self._write(known, {name: value for name, value in document.items() if value is not None})
 
+    async def settle(self) -> None:
+        """Wait until nothing that was seen waits for an answer."""
+        await self._inbox.settled()
+
     async def run(self) -> None:
         """Work until cancelled."""
         while True:

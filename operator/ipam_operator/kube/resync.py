@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from ipam_operator import telemetry
@@ -85,18 +85,28 @@ class ResyncLoop:
     async def run_once(self) -> Plan:
         """Compare once and repair; raises when either side cannot answer, and then has done nothing rash."""
         started = time.monotonic()
-        run = await self._resync.run()
+        run, compared = await self._resync.run()
         await self._tenants.run_once()
         await self._compare_parents()
+        if not compared:  # what claims show can be adopted only by pools that are in service
+            for reconciler in self._kinds.values():
+                await reconciler.settle()
         seen = await census(self._api, self._claims.see)
         settled = time.monotonic() - started + _MARGIN_SECONDS
-        plan, due = await self._resync.run_once(seen.shown, seen.ends, settled_seconds=settled, epoch=self._epoch())
-        self._claims.alarm(due)
+        if not compared:
+            settled = 0.0  # nothing is granted meanwhile: no lease is younger than the list
+            await self._resync.prepare(seen.generation)
+        plan = await self._resync.compare(seen.shown, seen.ends, settled_seconds=settled)
+        self._claims.remember_orphans(plan.orphans)
         if plan.look_again:
             await self._look_again(plan)
+        self._claims.alarm(await self._resync.finish(plan, epoch=self._epoch()))
         for orphan in self._resync.orphans(plan):
             if orphan.pool is not None:
                 self._claims.on_release(orphan.pool)
+        if not compared and not await self._resync.compared(run):
+            raise StoreUnavailableError("the store was restarted or restored while it was compared")
+        self._claims.compared()
         self.on_compared(run)
         return plan
 
@@ -107,11 +117,28 @@ class ResyncLoop:
             if item.uid in plan.look_again:
                 found.append(item)
 
+        started = time.monotonic()
         await census(self._api, visit)
+        living = [item for item in found if not item.dying]
+        settled = time.monotonic() - started + _MARGIN_SECONDS
+        await self._resync.revive([item.uid for item in living], settled_seconds=settled)
         # First: whoever is asked before that begins a lease anew, which may be shorter by now than the one it shows.
-        await self._claims.keep(item for item in found if item.uid in plan.keep and not item.dying)
+        await self._claims.keep(item for item in living if item.uid in plan.keep)
+        await self._adopt(plan, living)
         for item in found:
             self._claims.see(item, force=not item.dying)
+
+    async def _adopt(self, plan: Plan, items: Sequence[Item]) -> None:
+        """What claims show goes before all that is asked for, and before what nobody claims is released."""
+        held = {one.claim_uid: one for one in plan.drifted}
+        # Of the two who disagree the one is right that knows the later lease.
+        later = [
+            held[item.uid]
+            for item in items
+            if item.uid in held and item.lease_generation > (held[item.uid].generation or 0)
+        ]
+        await self._resync.outdated(later, epoch=self._epoch())
+        await self._claims.adopt(items, frozenset(one.claim_uid for one in plan.orphans if one.claim_uid is not None))
 
     async def _compare_parents(self) -> None:
         known = await self._parents.known()

@@ -1,7 +1,7 @@
 """Claims: ask the store once for a batch, and put its answers into words."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
@@ -154,8 +154,19 @@ class Claims:
         for first in range(0, len(promises), KEEP_LIMIT):
             await _tolerant(self._leases.keep, promises[first : first + KEEP_LIMIT])
 
-    async def adopt(self, pool: ObjectRef, claims: Sequence[tuple[ClaimRequest, Sequence[AddressOrPrefix]]]) -> Served:
+    async def adopt(
+        self,
+        pool: ObjectRef,
+        claims: Sequence[tuple[ClaimRequest, Sequence[AddressOrPrefix]]],
+        *,
+        gone: Collection[UUID] = (),
+    ) -> Served:
         """Take claims' shown addresses into the ledger, where they are free; never renumber.
+
+        Args:
+            pool: of all the addresses.
+            claims: each with what it shows.
+            gone: claims that do not exist any more: what they hold is free for who shows it.
 
         Returns:
             What became of those that held nothing. Nobody may ask for addresses for those that are `unread`: they
@@ -169,7 +180,7 @@ class Claims:
         looked_at: set[UUID] = set()
 
         async def ask(some: Sequence[tuple[ClaimRequest, Sequence[AddressOrPrefix]]]) -> Served:
-            said = await self._leases.adopt(pool, [claim for claim, _ in some], [shown for _, shown in some])
+            said = await self._leases.adopt(pool, [claim for claim, _ in some], [shown for _, shown in some], gone)
             looked_at.update(claim.identity.uid for claim, _ in some)
             return _served(said, pool, known)
 

@@ -11,7 +11,7 @@ from ipam_operator.domain.model import Identity, NetworkRequest, ObjectRef, Pool
 from ipam_operator.domain.outcome import Accepted, Held, Refused, Removed
 from ipam_operator.net.ranges import Range
 from ipam_operator.store.database import Connection, ConstraintError
-from ipam_operator.store.parents import Parents, Placed, StoredNetwork
+from ipam_operator.store.parents import KnownPool, Parents, Placed, StoredNetwork
 from ipam_operator.store.rates import Rates
 
 _TRIES: Final = 3
@@ -52,12 +52,16 @@ class Networks:
         if there is not None and there.identity.uid != subject.uid:
             # A namesake whose deletion never reached us.
             gone = await parents.retire_within(tx, "network", there.identity)
-            if isinstance(gone, Held):
+            if not isinstance(gone, Held):
+                there = None
+            elif there.facts.cidr == request.cidr and there.space_id == await _space(parents, tx, request):
+                # The cluster was made anew, and what leases hang on comes again.
+                await parents.inherit(tx, "network", there.id, subject)
+            else:
                 return refusals.namesake(subject, gone), False
-            there = None
         if there is not None and there.facts.cidr != request.cidr:
             return refusals.immutable(subject, "spec.cidr", str(there.facts.cidr)), True
-        space = await parents.space_id(tx, subject.ref.namespace, request.vrf)
+        space = await _space(parents, tx, request)
         if there is not None and there.space_id != space:
             return refusals.immutable(subject, "spec.vrf", "as it was"), True
         neighbours = await parents.overlapping(tx, space, 0, [Range.of(request.cidr)], subject.uid)
@@ -120,10 +124,11 @@ class Pools:
             return refusals.no_network(subject, request.network, refusal), False
         there = await parents.pool(tx, subject.ref)
         if there is not None and there.uid != subject.uid:
-            gone = await parents.retire_within(tx, "pool", Identity(there.uid, subject.ref, 0))
-            if isinstance(gone, Held):
-                return refusals.namesake(subject, gone), False
-            there = None
+            same = there.network_id == network.id and there.of_prefixes == (request.prefixes is not None)
+            held = await self._replace(tx, there, subject, same=same)
+            if held is not None:
+                return refusals.namesake(subject, held), False
+            there = await parents.pool(tx, subject.ref)
         if there is not None and there.network_id != network.id:
             return refusals.immutable(subject, "spec.networkRef", "as it was"), True
         if there is not None and there.of_prefixes != (request.prefixes is not None):
@@ -140,6 +145,19 @@ class Pools:
             return refused, there is not None
         await parents.put_pool(tx, request, placed)
         return Accepted(subject), True
+
+    async def _replace(self, tx: Connection, there: KnownPool, heir: Identity, *, same: bool) -> Held | None:
+        """A namesake whose deletion never reached us goes, or what leases hang on is the heir's; else who they are."""
+        gone = await self._parents.retire_within(tx, "pool", Identity(there.uid, heir.ref, 0))
+        if isinstance(gone, Held) and not same:
+            return gone
+        if isinstance(gone, Held):
+            await self._parents.inherit(tx, "pool", there.id, heir)
+        return None
+
+
+async def _space(parents: Parents, tx: Connection, request: NetworkRequest) -> int:
+    return await parents.space_id(tx, request.identity.ref.namespace, request.vrf)
 
 
 def _place(network_id: int, facts: layout.NetworkFacts, pool: PoolRequest) -> Placed:

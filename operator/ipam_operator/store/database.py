@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from ipam_operator import telemetry
-from ipam_operator.errors import StoreFaultError, StoreUnavailableError
+from ipam_operator.errors import StoreFaultError, StoreUnavailableError, StoreUncomparedError
 from ipam_operator.store.queries import blocks
 
 T = TypeVar("T")
@@ -49,6 +49,8 @@ _NEXT_HOST: Final = (
     asyncpg.TargetServerAttributeNotMatched,  # a standby
 )
 """The host does not serve; another one may."""
+_UNCOMPARED: Final = "IPAM1"
+"""Our own SQLSTATE, see `ipam.lease_inserted`."""
 _CONNECT_SECONDS: Final = 10.0
 _HOST_SECONDS: Final = 3.0
 """For one of several hosts, of which the dead ones may swallow what is sent to them."""
@@ -155,6 +157,8 @@ class Database:
                 telemetry.store_faults.labels(name).inc()
                 raise ConstraintError(str(error.constraint_name or ""), f"{name}: {error}") from error
             except asyncpg.PostgresError as error:
+                if error.sqlstate == _UNCOMPARED:
+                    raise StoreUncomparedError(f"{name}: {error}") from error
                 telemetry.store_faults.labels(name).inc()
                 raise StoreFaultError(f"{name}: {error}") from error
             finally:

@@ -166,9 +166,13 @@ class Leases:
         )
 
     async def adopt(
-        self, pool: ObjectRef, claims: Sequence[ClaimRequest], shown: Sequence[Sequence[AddressOrPrefix]]
+        self,
+        pool: ObjectRef,
+        claims: Sequence[ClaimRequest],
+        shown: Sequence[Sequence[AddressOrPrefix]],
+        gone: Iterable[UUID] = (),
     ) -> Answers:
-        """Give each claim the very addresses that it shows, if all of them are free in the pool."""
+        """Give each claim the very addresses that it shows, if all are free in the pool, cool, or `gone` hold them."""
         rows = await self._database.rows(
             "adopt",
             pool.namespace,
@@ -177,6 +181,7 @@ class Leases:
             [claim.actor for claim in claims],
             [k for k, addresses in enumerate(shown, 1) for _ in addresses],
             list(chain.from_iterable(shown)),
+            list(gone),
         )
         return _read(rows)
 

@@ -125,5 +125,6 @@ async def _apply(connection: Any) -> list[str]:
             checksum(text),
         )
         _log.info("applied migration %s", name)
+    await connection.execute("select ipam.set_limits()")  # a restored database has lost them
     await connection.execute("select ipam.guard($1::text[])", sorted(functions()))
     return pending

@@ -37,6 +37,26 @@ class Ownership:
         """The life that the store is in: another one after each restart, fail-over and restore."""
         return str(await self._database.value("store_run"))
 
+    async def is_compared(self) -> bool:
+        """Whether the store has what claims show, in the life that it is in; else it grants nothing."""
+        return bool(await self._database.value("is_compared"))
+
+    async def compared(self, run: str) -> bool:
+        """Let the store grant from now on; False when it is not in this life any more."""
+        return bool(await self._database.value("compared", run))
+
+    async def uncompared(self) -> None:
+        """Let the store grant nothing until it is compared."""
+        await self._database.rows("uncompared")
+
+    async def outgrow(self, generation: int) -> None:
+        """Let each lease that begins from now on have a higher generation than this."""
+        await self._database.rows("outgrow", generation)
+
+    async def revive(self, claims: Sequence[UUID], seconds: float) -> int:
+        """Forget that these were deleted, longer than `seconds` ago; how many of them were."""
+        return int(await self._database.value("revive", list(claims), seconds))
+
     async def lead(self, holder: str, seconds: float) -> int | None:
         """Take or renew the lead for so long; the epoch, or None while another leads."""
         epoch = await self._database.value("lead", holder, seconds)

@@ -184,6 +184,10 @@ class Parents:
         arguments = (subject.uid, subject.ref.namespace, subject.ref.name, _SHOWN)
         return _retired(subject, await tx.rows(f"retire_{kind}", *arguments))
 
+    async def inherit(self, tx: Connection, kind: str, its_id: int, heir: Identity) -> None:
+        """Let what is in service under this id, and all that hangs on it, be the heir's: of the same name."""
+        await tx.rows(f"inherit_{kind}", heir.uid, its_id)
+
     async def known(self) -> list[Known]:
         """Every network and pool that is in service."""
         rows = await self.database.rows("parents_in_store")

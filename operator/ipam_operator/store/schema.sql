@@ -60,10 +60,12 @@ create table cluster (
     only_one boolean not null default true,
     uid uuid not null,
     adopted_at timestamp with time zone not null default now(),
+    compared text,
     constraint cluster_pkey PRIMARY KEY (only_one),
     constraint cluster_only_one_check CHECK (only_one)
 );
 -- row level security: operator
+comment on column cluster.compared is 'The life of the store (store_run) in which it was last compared with the cluster, and has what claims show.';
 
 create table confirmation (
     what text not null,
@@ -503,8 +505,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 
 -- function address_space_id(space_namespace text, space_vrf text) 
 --     returns integer language plpgsql security definer set search_path=ipam, pg_temp body de4c2e0ac392b3bb38f13efe3c593b99
--- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[]) 
---     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 7c42c43b7ccfbed951203a6ddb4ea8c7
+-- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[], gone uuid[]) 
+--     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 34ce9726626f9932cf72af709e5c3f12
 -- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[], resources text[] DEFAULT NULL::text[], renews boolean[] DEFAULT NULL::boolean[]) 
 --     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 319c3798785f9c3df8eafb5712aac316
 -- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, its_length integer, its_dual boolean, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[], resources text[] DEFAULT NULL::text[], renews boolean[] DEFAULT NULL::boolean[]) 
@@ -535,12 +537,14 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body 8842df9852df2ecf19a0509e06739a81
 -- function carve_block(p integer, wish inet, l inet, h inet, m integer) 
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body 27e951f9b655515d9044c138d3d2ca9c
+-- function carve_cooling(its_pool integer, wish inet) 
+--     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body e6fc068d3d544d8215baffce929225b5
 -- function carve_own(p pool, uid uuid, its_namespace text, its_name text, wish inet) 
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body f02d6d84c67f4d00a7770791e7850d1e
 -- function change_macs(uids uuid[], spec_generations bigint[]) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body b7a07b511a1a1559e93383d4fd793f77
 -- function claim_store(mine uuid, adopt boolean) 
---     returns uuid language plpgsql security definer set search_path=ipam, pg_temp body fcf044ead57bcb54cfd80fc5e42ece3e
+--     returns uuid language plpgsql security definer set search_path=ipam, pg_temp body 707f0da7dbc8392a72aab7698cf19aad
 -- function clamped_size(lo inet, hi inet) 
 --     returns bigint language sql immutable strict parallel safe body e67cd954bd276667a4946befb7b56e99
 -- function closed_to(p pool, its_namespace text) 
@@ -549,6 +553,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns SETOF waiting language plpgsql stable set plan_cache_mode=force_generic_plan body e5c21226ae10f6640f6c4980551abe16
 -- function compare(uids uuid[], shown text[], ending uuid[], ends timestamp with time zone[]) 
 --     returns TABLE(finding text, claim_uid uuid, pool_uid uuid, pool_namespace text, pool_name text, network_uid uuid, namespace text, name text, generation bigint, addrs text, age_seconds double precision) language sql stable security definer set plan_cache_mode=force_custom_plan, search_path=ipam, pg_temp body 87b77e7932e26f4b6d373f54ad0e61bb
+-- function compared(its_run text) 
+--     returns boolean language sql security definer set search_path=ipam, pg_temp body 1a6820c8f4c8a5eb807524918eec8ff5
 -- function confirm(its_what text, seconds double precision) 
 --     returns void language sql security definer set search_path=ipam, pg_temp body b34947afa784eabef6e480a54f18dcd0
 -- function confirmed(its_what text) 
@@ -609,6 +615,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns TABLE(total bigint, addr inet, namespace text, name text) language sql stable security definer set search_path=ipam, pg_temp body 13bae0cf55284b41c5069de598b460df
 -- function high(a inet) 
 --     returns inet language sql immutable parallel safe body 30708be6fbe39e7283a25c31f265503c
+-- function is_compared() 
+--     returns boolean language plpgsql stable security definer set search_path=ipam, pg_temp body a16ea4e2679d60ba2bbd273f9978c776
 -- function keep_retained(it integer, its_namespace text, its_name text) 
 --     returns void language sql body 4d04e87f7f926e5e02aa5ab99a516e9d
 -- function keep_terms(uids uuid[], spec_generations bigint[], ends timestamp with time zone[], acted boolean[], leases interval[], renewals timestamp with time zone[], reserves boolean[]) 
@@ -624,7 +632,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function lead(me text, seconds double precision) 
 --     returns bigint language sql security definer set search_path=ipam, pg_temp body 9c45ddd57d41c39c42ef271f9404ad25
 -- function lease_inserted() 
---     returns trigger language plpgsql body 8aa9fc94805b67e0f236cd1256458fd2
+--     returns trigger language plpgsql body 4cc9b9a9d2d8c3f1373c40add04ae101
 -- function lease_size(l lease, length integer) 
 --     returns numeric language sql immutable body 44ea08c91b1be1c066636b58bafb7256
 -- function lease_updated() 
@@ -685,6 +693,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns answer language plpgsql immutable body 7f4c9f928bb7f5a4aca0dc5314d13c5e
 -- function out_of_service(its_namespace text, its_name text) 
 --     returns jsonb language sql stable body 43975227e5743b8257ad8816827acea6
+-- function outgrow(generation bigint) 
+--     returns void language sql security definer set search_path=ipam, pg_temp body 05f203028f7b3959d1c601a31a8ee500
 -- function overlapping(space integer, parent integer, asked_lo inet[], asked_hi inet[], own uuid) 
 --     returns TABLE(kind text, namespace text, name text, lo inet, hi inet) language sql stable security definer set search_path=ipam, pg_temp body 79b42ff072576745204130a013441116
 -- function park(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], lengths integer[]) 
@@ -763,6 +773,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns TABLE(total bigint, namespace text, name text) language plpgsql security definer set search_path=ipam, pg_temp body 2303ac91bbf7e701fee4af0c06f05eb1
 -- function retire_pool(its_uid uuid, its_namespace text, its_name text, lim integer) 
 --     returns TABLE(total bigint, namespace text, name text) language plpgsql security definer set search_path=ipam, pg_temp body 6f8a892a3e57b87ba75ab7d48b1c82dd
+-- function revive(uids uuid[], seconds double precision) 
+--     returns bigint language sql security definer set search_path=ipam, pg_temp body 8acab38ea44438113d4b18ec5d6957f2
 -- function room(p pool, its_namespace text) 
 --     returns bigint language plpgsql stable body 43325a231357562a1fc5c3cddc9c37e1
 -- function selected_answers(s selector, uids uuid[]) 
@@ -789,6 +801,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns uuid[] language plpgsql set plan_cache_mode=force_generic_plan body e75e5145c5be285718c26f06b22418f5
 -- function set_aside(p pool, twins uuid[], served uuid[]) 
 --     returns uuid[] language sql body 2a823a4d2947ef77ba60ffe6da8a5e35
+-- function set_limits() 
+--     returns void language plpgsql body 7f8eb989fb6ec9836a9d619472233daf
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 
 --     returns SETOF answer language sql stable body 69cfcfed660e0b22f03128c3840580b9
 -- function shown(a inet, of_prefix boolean) 
@@ -804,7 +818,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function start_terms(p pool, uids uuid[], spec_generations bigint[]) 
 --     returns SETOF answer language sql body 846ef2f8b641ef65f21edd653149f5fb
 -- function store_run() 
---     returns text language sql stable security definer set search_path=ipam, pg_temp body 5e65892ac78b35811d20fa9daa95cd57
+--     returns text language plpgsql stable security definer set search_path=ipam, pg_temp body b6f9915bef757bccbd30cf6286cba61d
 -- function strangers_queue(pool_name text) 
 --     returns text language sql immutable body d4fba53dc39f258fb4de7c564564364e
 -- function sweep(p integer, lim integer) 
@@ -841,6 +855,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns text language sql immutable body 1dfdc36e22e8041ba21faa9bca39724b
 -- function unanswered(uids uuid[]) 
 --     returns integer[] language plpgsql stable body f99e2dc60baf812cffabe7de0724f32f
+-- function uncompared() 
+--     returns void language sql security definer set search_path=ipam, pg_temp body 2d9580b104bd16c6b2b47a511d52399c
 -- function untiled(network_uids uuid[]) 
 --     returns TABLE(network_uid uuid, pool_namespace text, pool text, finding text, lo inet, hi inet, claim_uid uuid) language sql stable security definer set plan_cache_mode=force_custom_plan, search_path=ipam, pg_temp body efa40ba071b98dc4e3b1bbe4a90c8d66
 -- function untold(its_namespace text, its_name text, selectors text[]) 

@@ -5,6 +5,11 @@ create or replace function ipam.lease_inserted() returns trigger language plpgsq
 declare
     stray ipam.lease;
 begin
+    if not ipam.is_compared() and exists (
+            select from new_rows n where n.released_at is null and n.reason is distinct from 'Restored') then
+        raise exception 'the store was restarted or restored: nothing is granted before it is compared with the cluster'
+            using errcode = 'IPAM1';
+    end if;
     select n.* into stray from new_rows n where not exists (
         select from (
             select r.lo from ipam.pool_range r

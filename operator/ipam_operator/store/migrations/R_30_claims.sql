@@ -221,6 +221,15 @@ begin
     return found;
 end $$;
 
+-- Take an address that cools and is kept for nobody.
+create or replace function ipam.carve_cooling(its_pool int, wish inet) returns boolean
+    language plpgsql set plan_cache_mode = force_generic_plan as $$
+begin
+    delete from ipam.lease l
+    where l.pool_id = its_pool and l.addr = wish and l.released_at is not null and l.retained is null;
+    return found;
+end $$;
+
 -- Addresses for claims in their order, counts[k] for claim k (of all, or of the `chosen` only), or prefixes of lengths[k]:
 -- first what its identity had last, where that is free or cools from this very identity, then as the pool chooses. Null,
 -- and nothing taken, when there are too few.
@@ -507,14 +516,16 @@ begin
 end $$;
 
 -- Give claims the very addresses that they show, if each is free in their pool (all of a claim's, or none): for a
--- store that lost what the cluster remembers. `claim_addrs` are of claim `claim_of` (1-based), in order.
+-- store that lost what the cluster remembers. `claim_addrs` are of claim `claim_of` (1-based), in order. What cools is free
+-- for who shows it, and what claims hold that are `gone` is handed over.
 create or replace function ipam.adopt(
     pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[],
-    actors text[], claim_of int[], claim_addrs inet[]
+    actors text[], claim_of int[], claim_addrs inet[], gone uuid[]
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     p ipam.pool;
     wanted inet[];
+    heirless uuid[];
     carved int;
     k int;
 begin
@@ -549,9 +560,17 @@ begin
             update ipam.claim_detail d set mac = null where d.claim_uid = uids[k];
         end if;
         begin
+            if gone <> '{}' then
+                heirless := array(
+                    select distinct l.claim_uid from ipam.lease l
+                    where l.pool_id = p.id and l.addr = any(wanted) and l.released_at is null and l.claim_uid = any(gone));
+                perform from ipam.release(
+                    '{}', '{}', heirless, null, array_fill(actors[k], array[cardinality(heirless)]), false,
+                    its_reason => 'Orphaned');
+            end if;
             select count(*) filter (
-                where ipam.of_its_kind(p, a)
-                    and (ipam.carve(p.id, a) or ipam.carve_own(p, uids[k], namespaces[k], names[k], a))) into carved
+                where ipam.of_its_kind(p, a) and (ipam.carve(p.id, a)
+                    or ipam.carve_own(p, uids[k], namespaces[k], names[k], a) or ipam.carve_cooling(p.id, a))) into carved
             from unnest(wanted) a;
             if carved < cardinality(wanted) then
                 raise exception using errcode = 'P0001';  -- undoes what was carved

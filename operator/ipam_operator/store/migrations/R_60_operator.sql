@@ -7,7 +7,7 @@ declare
 begin
     insert into ipam.cluster (uid) values (mine) on conflict (only_one) do nothing;
     if adopt then
-        update ipam.cluster set uid = mine, adopted_at = now() where uid <> mine;
+        update ipam.cluster set uid = mine, adopted_at = now(), compared = null where uid <> mine;
     end if;
     select uid into strict owner from ipam.cluster;
     return owner;
@@ -15,9 +15,42 @@ end $$;
 
 -- One life of this store: another one after a restart or fail-over of the server, and after a restore of the database or
 -- of the terms in it (another file; a rewrite by VACUUM FULL changes it as well, and does no harm).
-create or replace function ipam.store_run() returns text language sql stable as $$
-    select concat_ws('/', extract(epoch from pg_postmaster_start_time()), d.oid, pg_relation_filenode('ipam.term'))
-    from pg_database d where d.datname = current_database()
+create or replace function ipam.store_run() returns text language plpgsql stable as $$
+begin
+    return (
+        select concat_ws('/', extract(epoch from pg_postmaster_start_time()), d.oid, pg_relation_filenode('ipam.term'))
+        from pg_database d where d.datname = current_database());
+end $$;
+
+-- Whether the store has what claims show; no cluster's store has nothing to compare.
+create or replace function ipam.is_compared() returns boolean language plpgsql stable as $$
+begin
+    return not exists (select from ipam.cluster c where c.compared is distinct from ipam.store_run());
+end $$;
+
+-- From now on the store may grant, if it is still in the run `its_run`; says whether it is.
+create or replace function ipam.compared(its_run text) returns boolean language sql as $$
+    update ipam.cluster set compared = its_run where compared is distinct from its_run;
+    select ipam.is_compared();
+$$;
+
+-- Until `ipam.compared` says otherwise, nothing is granted.
+create or replace function ipam.uncompared() returns void language sql as $$
+    update ipam.cluster set compared = null;
+$$;
+
+-- Generations of leases only rise, also when the store has forgotten those that claims show.
+create or replace function ipam.outgrow(generation bigint) returns void language sql as $$
+    select setval('ipam.lease_generation', generation) from ipam.lease_generation s where s.last_value < generation
+$$;
+
+-- Claims that were deleted once and are there again, as after a restore of the cluster: seen by a list that began
+-- `seconds` ago, before which they were gone. Says how many.
+create or replace function ipam.revive(uids uuid[], seconds float8) returns bigint language sql as $$
+    with revived as (
+        delete from ipam.tombstone t where t.claim_uid = any(uids) and t.at < now() - make_interval(secs => seconds)
+        returning 1)
+    select count(*) from revived
 $$;
 
 -- The epoch of `me` when it leads now, else null. The epoch rises with every change of leader.
@@ -89,13 +122,22 @@ begin
     return n;
 end $$;
 
--- Settings of every session, whoever opens it; on the database, because poolers refuse start-up parameters. Generic plans
--- of short queries look dear when a queue is long, and compiling them takes longer than running them: 7 ms for 0.03 ms.
-do $$ begin
-    execute format('alter database %I set lock_timeout = %L', current_database(), '10s');
-    execute format('alter database %I set statement_timeout = %L', current_database(), '60s');
-    execute format('alter database %I set idle_in_transaction_session_timeout = %L', current_database(), '15s');
-    execute format('alter database %I set jit = %L', current_database(), 'off');
+-- Settings that guard every session, whoever opens it; on the database, because poolers refuse start-up parameters. A dump
+-- does not have them, so every migration, also one that finds nothing else to do, sees to it that they are there.
+create or replace function ipam.set_limits() returns void language plpgsql as $$
+declare
+    limits jsonb := '{"lock_timeout": "10s", "statement_timeout": "60s", "idle_in_transaction_session_timeout": "15s", "jit": "off"}';
+    missing record;
+begin
+    for missing in
+        select l.key, l.value from jsonb_each_text(limits) l where not exists (
+            select from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase and s.setrole = 0
+            where d.datname = current_database() and l.key || '=' || l.value = any(s.setconfig))
+    loop
+        execute format('alter database %I set %s = %L', current_database(), missing.key, missing.value);
+    end loop;
 exception when insufficient_privilege then
     raise notice 'not the owner of the database: set lock_timeout, statement_timeout, idle_in_transaction_session_timeout and jit yourself';
 end $$;
+
+select ipam.set_limits();

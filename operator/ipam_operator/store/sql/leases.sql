@@ -33,7 +33,7 @@ select ipam.keep_terms(
 
 -- name: adopt
 select * from ipam.adopt(
-    $1::text, $2::text, $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::int[], $9::inet[]);
+    $1::text, $2::text, $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::int[], $9::inet[], $10::uuid[]);
 
 -- name: allocate_selected
 select * from ipam.allocate_selected(

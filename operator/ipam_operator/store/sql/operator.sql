@@ -7,6 +7,21 @@ select ipam.claim_store($1::uuid, $2::boolean);
 -- name: store_run
 select ipam.store_run();
 
+-- name: is_compared
+select ipam.is_compared();
+
+-- name: compared
+select ipam.compared($1::text);
+
+-- name: uncompared
+select ipam.uncompared();
+
+-- name: outgrow
+select ipam.outgrow($1::bigint);
+
+-- name: revive
+select ipam.revive($1::uuid[], $2::float8);
+
 -- name: lead
 select ipam.lead($1::text, $2::float8);
 
