@@ -1,4 +1,4 @@
-"""`ipam-operator`: run, migrate, confirm, retained, release-retained. Parse, call, print."""
+"""`ipam-operator`: run, migrate, rebuild, confirm, retained, release-retained. Parse, call, print."""
 
 import argparse
 import asyncio
@@ -15,7 +15,7 @@ from ipam_operator.app import opened
 from ipam_operator.config import Settings, load
 from ipam_operator.domain.model import ObjectRef
 from ipam_operator.errors import IpamError, SettingsError, StoreUnavailableError
-from ipam_operator.kube import operator
+from ipam_operator.kube import operator, rebuild
 from ipam_operator.kube.backoff import CappedBackoff
 from ipam_operator.net.cidr import AddressOrPrefix, parse_address_or_prefix
 from ipam_operator.store import migrate
@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     work: Work = {
         "run": _run,
         "migrate": _migrate,
+        "rebuild": _rebuild,
         "confirm": _confirm,
         "retained": _retained,
         "release-retained": _release_retained,
@@ -58,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="run the operator until SIGTERM (settings: IPAM_* variables)")
     commands.add_parser("migrate", help="bring the database's schema up to date")
+    rebuilt = commands.add_parser("rebuild", help="fill an empty store with what the cluster's claims show")
+    rebuilt.add_argument("--merge", action="store_true", help="also a store that is not empty; what it has stays")
     confirm = commands.add_parser("confirm", help="let through what a brake has stopped")
     confirm.add_argument("what", choices=["release"], help="release: leases whose IPClaims are gone")
     confirm.add_argument("--minutes", type=float, default=10.0, help="how long the consent holds (default: 10)")
@@ -97,6 +100,24 @@ async def _run(settings: Settings, _options: argparse.Namespace) -> None:
 async def _migrate(settings: Settings, _options: argparse.Namespace) -> None:
     applied = await migrate.migrate(settings.database_url)
     print("\n".join(applied) if applied else "up to date")
+
+
+async def _rebuild(settings: Settings, options: argparse.Namespace) -> int:
+    await migrate.migrate(settings.database_url)
+    done = await rebuild.rebuild(settings, merge=options.merge)
+    left = done.taken_in.left
+    print(f"{done.networks} networks and {done.pools} pools are in service")
+    print(
+        f"{done.claims} claims hold addresses; of {done.taken_in.shown} that showed some {len(left)} do not hold them"
+    )
+    for item in left:
+        conditions = {one["type"]: one for one in item.status.get("conditions") or ()}
+        message = conditions.get("Ready", {}).get("message", "")
+        print(
+            f"  {item.identity.ref} {', '.join(item.status['addresses'][:3])}: {item.status.get('reason')}: {message}"
+        )
+    print("not rebuilt: history, addresses kept for deleted claims, what those had last, and places in queues")
+    return int(bool(left))
 
 
 async def _confirm(settings: Settings, options: argparse.Namespace) -> None:

@@ -119,6 +119,8 @@ class Plan:
     """Leases whose claims do not exist, seen once or twice."""
     drifted: tuple[Finding, ...] = ()
     """What claims hold that show something else."""
+    unbacked: tuple[Finding, ...] = ()
+    """What claims show that hold nothing."""
 
 
 _REPUT: Final = {
@@ -139,13 +141,18 @@ def plan(
         _claims(seen, {FindingType.RENEWED}),
         twice,
         frozenset(one for one in abandoned if one not in suspects),
-        orphans=tuple(one for one in seen if one.type is FindingType.ORPHAN),
-        drifted=tuple(one for one in seen if one.type is FindingType.DRIFT),
+        orphans=_of(seen, FindingType.ORPHAN),
+        drifted=_of(seen, FindingType.DRIFT),
+        unbacked=_of(seen, FindingType.UNBACKED),
     )
     orphans = sum(one.type is FindingType.ORPHAN for one in twice)
     if brake.stops(orphans, live) and not confirmed:
         return replace(found, release=(), suspects=frozenset(abandoned), braked=orphans)
     return found
+
+
+def _of(findings: Iterable[Finding], kind: FindingType) -> tuple[Finding, ...]:
+    return tuple(one for one in findings if one.type is kind)
 
 
 def _claims(findings: Iterable[Finding], kinds: Collection[FindingType]) -> frozenset[UUID]:

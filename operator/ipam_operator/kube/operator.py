@@ -94,12 +94,16 @@ class Operator:
             Kind.CLAIM: self._claims.see,
         }
 
+    def answering(self) -> list[Coroutine[Any, Any, None]]:
+        """What answers objects that were seen."""
+        loops = (self._stamps, self._writer, self._events, self._claims, self._networks, self._pools)
+        return [loop.run() for loop in loops]
+
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """What runs as long as we lead."""
-        loops = (self._writer, self._events, self._claims, self._networks, self._pools)
         return [
-            *(loop.run() for loop in loops), self._counters.run(), self._expiry.run(), self._audits.run(),
-            self._renewals.run(), self.resync.run(), self._tenants.run(), self._stamps.run(),
+            *self.answering(), self._counters.run(), self._expiry.run(), self._audits.run(),
+            self._renewals.run(), self.resync.run(), self._tenants.run(),
             *(() if self._rates is None else (self._rates.run(),)),
         ]  # fmt: skip
 
@@ -172,7 +176,7 @@ async def run(settings: Settings) -> None:
         )
         serving = _lead(app, api, operator, leadership, settings, asked)
         try:
-            await _first_of([probing, serving, _wait(asked)])
+            await first_of([probing, serving, _wait(asked)])
         finally:
             await leadership.resign()
 
@@ -188,7 +192,7 @@ def _unready(leadership: Leadership, operator: Operator) -> str:
 async def _lead(  # noqa: PLR0913, PLR0917 - the composition of one replica
     app: App, api: ApiServer, operator: Operator, leadership: Leadership, settings: Settings, asked: asyncio.Event
 ) -> None:
-    await _own_store(app, api, settings)
+    await own_store(app, api, settings)
     await leadership.acquire()
     gc.collect()
     gc.freeze()
@@ -202,7 +206,7 @@ async def _lead(  # noqa: PLR0913, PLR0917 - the composition of one replica
     )
     feeding = asyncio.create_task(_kopf(feed, asked))
     try:
-        await _first_of([*operator.tasks(), leadership.keep(), _join(feeding)])
+        await first_of([*operator.tasks(), leadership.keep(), _join(feeding)])
     finally:
         # Ours have ended: at exit Kopf would wait for each task that was born after it.
         stop.set()
@@ -226,7 +230,7 @@ async def _wait(event: asyncio.Event) -> None:
     await event.wait()
 
 
-async def _first_of(work: list[Coroutine[Any, Any, None]]) -> None:
+async def first_of(work: list[Coroutine[Any, Any, None]]) -> None:
     """Run all until one ends; then cancel the others, and raise what that one raised."""
     tasks = [asyncio.create_task(one) for one in work]
     try:
@@ -239,7 +243,12 @@ async def _first_of(work: list[Coroutine[Any, Any, None]]) -> None:
         task.result()
 
 
-async def _own_store(app: App, api: ApiServer, settings: Settings) -> None:
+async def own_store(app: App, api: ApiServer, settings: Settings) -> None:
+    """Wait until both sides answer, and see to it that the store is this cluster's.
+
+    Raises:
+        ForeignStoreError: it is another's.
+    """
     for delay in CappedBackoff(0.5, 5.0):
         try:
             cluster = await api.cluster_uid()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from ipam_operator import telemetry
@@ -25,6 +26,16 @@ _MARGIN_SECONDS = 5.0
 _AFTER_CRD_CHANGE = (1.0, 3.0, 8.0)
 """Seconds after a CRD change: the API server ends watches silently while it rebuilds the kind's handler."""
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TakenIn:
+    """What became of the claims that show addresses."""
+
+    shown: int
+    """How many there are."""
+    left: tuple[Item, ...]
+    """Those of them whose addresses the store could not take in: their statuses say why."""
 
 
 class ResyncLoop:
@@ -110,11 +121,28 @@ class ResyncLoop:
         self.on_compared(run)
         return plan
 
-    async def _look_again(self, plan: Plan) -> None:
+    async def take_in(self) -> TakenIn:
+        """Give every claim what it shows, as after a restore, and nobody anything else; raises as `run_once`."""
+        await self._tenants.run_once()
+        await self._compare_parents()
+        for reconciler in self._kinds.values():
+            await reconciler.settle()
+        seen = await census(self._api)
+        await self._resync.prepare(seen.generation)
+        plan = await self._resync.compare(seen.shown, seen.ends, settled_seconds=0.0)
+        await self._look_again(plan, only_who_shows=True)
+        await self._claims.settle()
+        left: list[Item] = []
+        shown = await census(self._api, left.append)
+        found = await self._resync.compare(shown.shown, {}, settled_seconds=0.0)
+        lost = frozenset(one.claim_uid for one in (*found.unbacked, *found.drifted))
+        return TakenIn(sum(map(bool, seen.shown.values())), tuple(item for item in left if item.uid in lost))
+
+    async def _look_again(self, plan: Plan, *, only_who_shows: bool = False) -> None:
         found: list[Item] = []
 
         def visit(item: Item) -> None:
-            if item.uid in plan.look_again:
+            if item.uid in plan.look_again and (item.status.get("addresses") or not only_who_shows):
                 found.append(item)
 
         started = time.monotonic()

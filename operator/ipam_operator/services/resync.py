@@ -79,6 +79,10 @@ class Resync:
         plan = await self.compare(shown, ends, settled_seconds=settled_seconds)
         return plan, await self.finish(plan, epoch=epoch)
 
+    async def live_claims(self) -> int:
+        """Number of claims that hold addresses."""
+        return await self._audit.live_claims()
+
     async def prepare(self, generation: int) -> None:
         """Before anything is adopted by a store that may have forgotten it: no lease may seem older than it is.
 

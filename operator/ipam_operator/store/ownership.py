@@ -37,6 +37,10 @@ class Ownership:
         """The life that the store is in: another one after each restart, fail-over and restore."""
         return str(await self._database.value("store_run"))
 
+    async def is_empty(self) -> bool:
+        """Whether there is neither a network nor a pool."""
+        return bool(await self._database.value("is_empty"))
+
     async def is_compared(self) -> bool:
         """Whether the store has what claims show, in the life that it is in; else it grants nothing."""
         return bool(await self._database.value("is_compared"))

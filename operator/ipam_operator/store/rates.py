@@ -79,8 +79,11 @@ class Rates:
     async def create_network(self, tx: Connection, subject: Identity) -> Mapping[str, Any] | None:
         """A step of the transaction that creates a network, the last one that can fail: None, and it has paid.
 
-        Otherwise what `wording.rate_limited` is made of, and the network waits.
+        Otherwise what `wording.rate_limited` is made of, and the network waits. It costs nothing before the store is
+        compared with the cluster: those that come back then were paid for in another life of the store.
         """
+        if not await tx.value("is_compared"):
+            return None
         admitted, limited = await self._admit(tx, [(subject, Operation.NETWORK)])
         await self._settle(tx, [subject], admitted, limited)
         _count([subject], limited)

@@ -7,6 +7,9 @@ select ipam.claim_store($1::uuid, $2::boolean);
 -- name: store_run
 select ipam.store_run();
 
+-- name: is_empty
+select not exists (select from ipam.network) and not exists (select from ipam.pool);
+
 -- name: is_compared
 select ipam.is_compared();
 
