@@ -1,6 +1,7 @@
 """What these tests ask of every store, whatever has happened to it."""
 
 import json
+import time
 from collections.abc import Iterable
 from typing import Final
 
@@ -12,7 +13,8 @@ UNTILED: Final = "select count(*) from ipam.untiled(array(select uid from ipam.n
 MISCOUNTED: Final = """
 select count(*) from ipam.pool p where p.size <> (
     select coalesce(sum(ipam.range_size(f.lo, f.hi)), 0) from ipam.free_range f where f.pool_id = p.id) + (
-    select coalesce(sum(ipam.range_size(ipam.low(l.addr), ipam.high(l.addr))), 0) from ipam.lease l where l.pool_id = p.id)"""
+    select coalesce(sum(ipam.range_size(ipam.low(l.addr), ipam.high(l.addr))), 0) from ipam.lease l
+    where l.pool_id = p.id)"""
 
 
 async def assert_sound(url: str, place: Tenant, held: int) -> None:
@@ -42,6 +44,11 @@ async def shown(place: Tenant, names: Iterable[str]) -> dict[str, list[str]]:
     """Claim -> the addresses in its status, whatever its conditions are."""
     seen = await place.all("IPClaim")
     return {name: addresses(seen[name]) for name in names}
+
+
+def figure(what: str, began: float) -> None:
+    """Print the seconds since then (`time.monotonic()`)."""
+    print(f"\nfigure: {what}: {time.monotonic() - began:.1f} s")  # noqa: T201 - it is what the drill is timed for
 
 
 async def ready(process: OperatorProcess) -> None:

@@ -2,21 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 
 from hack.postgres import Postgres
 from tests.apiserver.support import Ledger, Tenant, eventually
 from tests.connections.conftest import Operate
-from tests.connections.support import BRISK, assert_sound, compared, ready, shown
+from tests.connections.support import BRISK, assert_sound, compared, figure, ready, shown
 from tests.support.standby import Standby, synchronous
 
 
 def names(word: str, number: int) -> list[str]:
     return [f"{word}-{one:02}" for one in range(number)]
-
-
-async def tell(what: str, began: float, record: Sequence[str] = ()) -> None:
-    print(f"\n{what}: {time.monotonic() - began:.1f} s", *record)  # noqa: T201 - the figure is what it is for
 
 
 async def test_a_synchronous_standby_loses_nothing(
@@ -38,7 +33,7 @@ async def test_a_synchronous_standby_loses_nothing(
     await standby.promote()
     await place.claim("first")
     await place.bound("first")
-    await tell("synchronous fail-over, from kill to the first new address", began)
+    figure("synchronous standby, from the primary's end to the first new address, promotion included", began)
     await flowing
     everybody = [*early, *late, "first"]
     await place.bound(*everybody)
@@ -65,11 +60,11 @@ async def test_what_an_asynchronous_standby_had_not_is_adopted(
     freed = {f"10.0.0.{number}" for number in range(1, 11)} - {held for (held,) in list(before.values())[:5]}
     assert freed & {held for (held,) in list(before.values())[5:]}  # some are of claims that the standby knows
     primary.kill()
-    await place.claims(new)  # before the standby knows what it lacks
     began = time.monotonic()
+    await place.claims(new)  # before the standby knows what it lacks
     await standby.promote()
     await place.bound(*new)
-    await tell("asynchronous fail-over, from promotion to the last of 10 addresses that were waited for", began)
+    figure("asynchronous standby, the same", began)
     assert await shown(place, before) == before
     async with Ledger(standby.url) as books:
 

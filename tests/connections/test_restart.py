@@ -1,13 +1,14 @@
 """PostgreSQL restarts amid claims that come and go: all are served, nobody twice, and the books are whole."""
 
 import asyncio
+import time
 from functools import partial
 
 import pytest
 
 from hack.postgres import Postgres
 from tests.apiserver.support import Launch, Objects, Tenant, bound, watch_until
-from tests.connections.support import BRISK, assert_sound, ready
+from tests.connections.support import BRISK, assert_sound, figure, ready
 
 ROUNDS, EACH = 3, 80
 
@@ -32,7 +33,12 @@ async def test_claims_flow_while_the_server_restarts(
         await asyncio.to_thread(postgres.kill if crash else postgres.stop)
         await asyncio.sleep(0)
         postgres.start()
+        began = time.monotonic()
         await flowing
+        await place.claim(f"next-{turn}")
+        await place.bound(f"next-{turn}")
+        figure(f"PostgreSQL {'crashed' if crash else 'restarted'}, from its start to a new address", began)
+        names.append(f"next-{turn}")
         gone, kept = gone + leaving, kept[len(leaving) :] + names
     await place.bound(*kept)
     await place.gone("IPClaim", *gone)
