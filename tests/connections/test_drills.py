@@ -259,7 +259,7 @@ async def test_etcd_set_back(site: Site) -> None:
             await agreement(place, books)
 
 
-async def test_postgresql_set_back(site: Site) -> None:
+async def test_postgresql_set_back(site: Site, postgres: Postgres) -> None:
     """A dump is restored that is older than the cluster: nobody has moved, and who is new is served beside them."""
     backup, *restore = commands(OLD_DUMP)
     async with site.api() as api:
@@ -279,6 +279,13 @@ async def test_postgresql_set_back(site: Site) -> None:
         site.type(restore[-1])
         await place.bound("a-new", *names)
         figure(OLD_DUMP, began)
+        site.halt()
+        site.operate()  # another one, which has nothing to do
+        postgres.restart()
+        began = time.monotonic()
+        await place.claim("after")
+        await place.bound("after")
+        figure(f"PostgreSQL restarted with {len(names)} claims, from its start to a new address", began)
         assert await shown(place, names) == before
         await assert_sound_of(site.url, place)
 

@@ -148,6 +148,35 @@ async def test_what_was_passed_on_is_its_new_holders(
     await assert_sound(database_url, place, 2)
 
 
+async def test_a_network_that_took_the_place_of_a_dumped_one(
+    place: Tenant, database_url: str, launch: Launch, postgres: Postgres, tmp_path: Path
+) -> None:
+    """A network comes into service late, for by the dump another one has its addresses: its claims come first."""
+    process = launch(BRISK)
+    await place.space(coolDown="0s")
+    await place.claim("old")
+    await place.bound("old")
+    file = dump(postgres, database(database_url), tmp_path / "dump")
+    for kind, name in (("IPClaim", "old"), ("IPPool", "pool"), ("IPNetwork", "net")):
+        await place.delete(kind, name)
+        await place.gone(kind, name)
+    await place.network("10.0.0.0/24", "successor")
+    await place.pool("other", "successor")
+    late = names("late", 10)
+    await place.claims(late, "other")
+    await place.bound(*late)
+    before = await shown(place, late)
+    process.terminate()
+    await restore(postgres, database(database_url), file)
+    new = names("a-new", 10)
+    await place.claims(new, "other")
+    launch(BRISK)
+    await place.bound(*new, *late)
+    assert await shown(place, late) == before
+    await settled(database_url, place, [*late, *new])
+    await assert_sound(database_url, place, 20)
+
+
 async def test_what_cannot_be_adopted_is_said(
     place: Tenant, database_url: str, launch: Launch, postgres: Postgres, tmp_path: Path
 ) -> None:

@@ -70,7 +70,7 @@ def operator_url(url: str) -> str:
 def login_url(url: str, name: str, password: str) -> str:
     """The same database for another login."""
     one = urlsplit(url)
-    return one._replace(netloc=f"{name}:{password}@{one.hostname}:{one.port}").geturl()
+    return one._replace(netloc=f"{name}:{password}@{one.netloc.rpartition('@')[2]}").geturl()
 
 
 async def create_database(postgres: Postgres, template: str | None = None) -> str:

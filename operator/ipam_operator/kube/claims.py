@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import time
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,24 +13,23 @@ from uuid import UUID
 from ipam_operator import telemetry
 from ipam_operator.api import v1alpha1
 from ipam_operator.domain.answers import Due, Served
-from ipam_operator.domain.findings import Finding
 from ipam_operator.domain.model import ClaimRequest, ObjectRef, Promise, Release, Term
 from ipam_operator.domain.outcome import HEALS_BY_ITSELF, ClaimOutcome, Granted, Reason, Refused, Vanished
 from ipam_operator.domain.renewals import not_looked_at
 from ipam_operator.errors import StoreFaultError, StoreUnavailableError, StoreUncomparedError
 from ipam_operator.kube import places, status
+from ipam_operator.kube.adoption import Adoption
 from ipam_operator.kube.alarms import Alarms
 from ipam_operator.kube.apiserver import Reply, Target
 from ipam_operator.kube.backoff import CappedBackoff
 from ipam_operator.kube.events import Events
 from ipam_operator.kube.inbox import Inbox, Item
 from ipam_operator.kube.lanes import Lanes
-from ipam_operator.kube.resources import CHANGED_BY, REQUESTED_BY, Kind
+from ipam_operator.kube.resources import Kind
 from ipam_operator.kube.stamps import Stamps
 from ipam_operator.kube.standing import Standing
 from ipam_operator.kube.told import Told
 from ipam_operator.kube.writer import Writer
-from ipam_operator.net.cidr import AddressOrPrefix, parse_address_or_prefix
 from ipam_operator.services.claims import SERVE_LIMIT, Claims
 
 _RELEASES: Final = "releases"
@@ -42,9 +40,9 @@ _TELLING: Final = 4
 _ANNOUNCED: Final = {Reason.POOL_EXHAUSTED, Reason.QUOTA_EXCEEDED, Reason.RATE_LIMITED}
 """Reasons that heal by themselves, and that somebody may want to do something about all the same."""
 _STORE_DELAYS: Final = CappedBackoff(0.1, 5.0)
+_CHANGED: Final = "AddressChanged"
 _UNCOMPARED_SECONDS: Final = 10.0
 """So long a comparison may take before those who wait for it are told that they wait."""
-_RESYNC: Final = "ipam-operator:resync"
 _log = logging.getLogger(__name__)
 
 
@@ -74,6 +72,7 @@ class ClaimReconciler:
         renew_kinds: frozenset[str] = frozenset(),
     ) -> None:
         self._claims, self._inbox, self._writer, self._events = claims, inbox, writer, events
+        self.adoption = Adoption(claims, stamps)
         self._standing, self._stamps, self._renew_kinds = standing, stamps, renew_kinds
         self._batch_limit = batch_limit
         self._pools: Lanes[ObjectRef, _Asked] = Lanes(self._answer, batch_limit)
@@ -85,7 +84,6 @@ class ClaimReconciler:
         self.on_release: Callable[[ObjectRef], None] = lambda _pool: None
         """Called with the pool of each released claim: a deletion may have waited for it."""
         self._compared = asyncio.Event()
-        self._orphans: dict[ObjectRef, Release] = {}
         self.on_uncompared: Callable[[], None] = lambda: None
         """Called when the store grants nothing before it is compared with the cluster."""
         self.on_limited: Callable[[], None] = lambda: None
@@ -114,29 +112,9 @@ class ClaimReconciler:
         promises = (_promise(item) for item in items)
         await self._claims.keep([promise for promise in promises if promise is not None])
 
-    async def adopt(self, items: Iterable[Item], gone: Collection[UUID]) -> None:
-        """Take what these show into the store, where that is free or held by claims that are `gone`.
-
-        What became of them is told when they are looked at again.
-
-        Raises:
-            StoreUnavailableError: ask again later, it is safe.
-        """
-        asked = [(ClaimRequest(item.identity, places.shown(item), actor=_actor(item)), item) for item in items]
-        # Of two that show the same, the one that got it last is right.
-        await self._adopt(sorted(asked, key=_latest), gone)
-
     def compared(self) -> None:
         """The store may grant again."""
         self._compared.set()
-
-    def remember_orphans(self, orphans: Iterable[Finding]) -> None:
-        """Leases whose claims do not exist, by the names of those: whoever is called so now is their heir."""
-        self._orphans = {
-            one.claim: Release(one.claim_uid, one.generation, _RESYNC, retain=True)
-            for one in orphans
-            if one.claim is not None and one.claim_uid is not None
-        }
 
     def serve(self, pool: ObjectRef, *, tell: bool = False) -> None:
         """Bind whoever waits for this pool, as far as addresses are there; `tell` the others how it stands."""
@@ -194,8 +172,7 @@ class ClaimReconciler:
         return held
 
     def _ask(self, item: Item) -> None:
-        actor = _actor(item, stamps=self._stamps.believed)
-        request = v1alpha1.claim_request(item.identity, item.spec, actor=actor)
+        request = v1alpha1.claim_request(item.identity, item.spec, actor=self._stamps.actor(item))
         if not isinstance(request, Refused):
             request = not_looked_at(request, self._renew_kinds) or request
         if isinstance(request, Refused):
@@ -237,12 +214,12 @@ class ClaimReconciler:
 
     async def _allocate(self, pool: ObjectRef, asked: list[_Asked]) -> Served:
         """What a claim shows it keeps, or is told that it cannot: an address never changes silently."""
-        if self._orphans:
-            await self._make_way(asked)
-        showing = [(one.request, one.item) for one in asked if _shown(one.item)]
+        await self._adopt_lost(pool)
+        await self.adoption.make_way([(one.request, one.item) for one in asked])
+        showing = [(one.request, one.item) for one in asked if places.addresses(one.item)]
         if not showing:
             return await self._claims.allocate(pool, [one.request for one in asked])
-        adopted = await self._adopt(showing)
+        adopted = await self.adoption.adopt(showing)
         lost = tuple(outcome for served in adopted for outcome in served.outcomes if isinstance(outcome, Refused))
         settled = {_claim_of(outcome) for outcome in lost}.union(*(served.unread for served in adopted))
         # Those that were adopted are asked as well: their lease and their details have yet to be told.
@@ -252,26 +229,9 @@ class ClaimReconciler:
         served = await self._claims.allocate(pool, rest)
         return Served(lost + served.outcomes, served.due)
 
-    async def _adopt(self, asked: Iterable[tuple[ClaimRequest, Item]], gone: Collection[UUID] = ()) -> list[Served]:
-        showing: defaultdict[ObjectRef, list[tuple[ClaimRequest, tuple[AddressOrPrefix, ...]]]] = defaultdict(list)
-        for request, item in asked:
-            for home, some in places.parts(item, _shown(item)):
-                showing[home].append((request, some))
-        return [await self._claims.adopt(home, some, gone=gone) for home, some in showing.items()]
-
-    async def _make_way(self, asked: Sequence[_Asked]) -> None:
-        """What claims hold that are gone is kept for those that have their names now.
-
-        There are no two of a name: the cluster was made anew, or lost who came late.
-        """
-        heirs = [one for one in asked if one.request.identity.ref in self._orphans and not _shown(one.item)]
-        if heirs:
-            refs = [one.request.identity.ref for one in heirs]
-            await self._claims.release(
-                [(self._orphans[ref], one.request.pool) for ref, one in zip(refs, heirs, strict=True)]
-            )
-            for ref in refs:
-                self._orphans.pop(ref, None)
+    async def _adopt_lost(self, pool: ObjectRef) -> None:
+        for item in await self.adoption.adopt_lost(pool):
+            self.see(item, force=True)
 
     async def _pause(self, error: StoreUnavailableError, delay: float, waiting: Sequence[_Asked]) -> None:
         if isinstance(error, StoreUncomparedError):
@@ -289,6 +249,7 @@ class ClaimReconciler:
         began = time.monotonic()
         for delay in _STORE_DELAYS:
             try:
+                await self._adopt_lost(pool)
                 served = await self._claims.serve(pool, tell=tell)
                 break
             except StoreUnavailableError as error:
@@ -346,6 +307,10 @@ class ClaimReconciler:
         if document is None:
             self._inbox.done(item.uid)
             return
+        if isinstance(outcome, Granted) and (
+            lost := set(item.status.get("addresses") or ()) - set(document["addresses"])
+        ):
+            self._events.post(item.target, _CHANGED, status.changed_message(lost))
         if isinstance(outcome, Refused):
             document = document if outcome.ended else _keep_grant(item, document, outcome.reason)
             if item.status.get("reason") != outcome.reason:
@@ -401,7 +366,7 @@ class ClaimReconciler:
             else:
                 self._inbox.done(item.uid)
         self.alarm(dues)
-        for pool in {home for item in items for home in places.homes(item, _shown(item))}:
+        for pool in {home for item in items for home in places.homes(item, places.addresses(item))}:
             self.on_release(pool)
 
     def _let_go(self, item: Item) -> Callable[[Reply], None]:
@@ -429,14 +394,6 @@ def _edited(item: Item) -> bool:
     return bool(item.status.get("addresses")) and observed is not None and observed < item.identity.generation
 
 
-def _shown(item: Item) -> tuple[AddressOrPrefix, ...]:
-    """The addresses in the claim's status; none when they cannot be read."""
-    try:
-        return tuple(parse_address_or_prefix(text) for text in item.status.get("addresses") or ())
-    except ValueError:
-        return ()
-
-
 def _promise(item: Item) -> Promise | None:
     until, generation = item.expires_at, item.status.get("observedGeneration")
     if until is None or generation is None:
@@ -445,13 +402,6 @@ def _promise(item: Item) -> Promise | None:
         return Promise(item.uid, generation, until)
     request = v1alpha1.claim_request(item.identity, item.spec, actor="")
     return Promise(item.uid, generation, until, None if isinstance(request, Refused) else request.term or Term())
-
-
-def _actor(item: Item, *, stamps: bool) -> str:
-    """Who asked, as admission stamped it; else with what, which is all that the object says and can be believed of."""
-    annotations = (item.meta.get("annotations") or {}) if stamps else {}
-    stamped = annotations.get(CHANGED_BY) or annotations.get(REQUESTED_BY)
-    return str(stamped or (f"manager {item.manager}" if item.manager else "unknown"))
 
 
 def _retain(item: Item) -> bool:
@@ -474,10 +424,6 @@ def _keep_grant(item: Item, document: dict[str, Any], reason: Reason) -> dict[st
         "expiresAt",
     )
     return {**{name: item.status[name] for name in kept if name in item.status}, **document}
-
-
-def _latest(asked: tuple[ClaimRequest, Item]) -> int:
-    return -asked[1].lease_generation
 
 
 def _place(asked: _Asked) -> tuple[int, str]:

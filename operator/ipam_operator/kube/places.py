@@ -6,7 +6,7 @@ from itertools import groupby
 from ipam_operator.api import v1alpha1
 from ipam_operator.domain.model import ObjectRef
 from ipam_operator.kube.inbox import Item
-from ipam_operator.net.cidr import AddressOrPrefix
+from ipam_operator.net.cidr import AddressOrPrefix, parse_address_or_prefix
 
 
 def asked(item: Item) -> ObjectRef:
@@ -18,6 +18,14 @@ def shown(item: Item) -> ObjectRef:
     """The pool that the claim's addresses are from by its status; without any, the one that it names."""
     text = str(item.status.get("pool") or "")
     return ObjectRef.read(text, item.identity.ref.namespace) if text else asked(item)
+
+
+def addresses(item: Item) -> tuple[AddressOrPrefix, ...]:
+    """The addresses in the claim's status; none when they cannot be read."""
+    try:
+        return tuple(parse_address_or_prefix(text) for text in item.status.get("addresses") or ())
+    except ValueError:
+        return ()
 
 
 def homes(item: Item, addresses: Sequence[AddressOrPrefix]) -> set[ObjectRef]:

@@ -108,9 +108,8 @@ class ResyncLoop:
             settled = 0.0  # nothing is granted meanwhile: no lease is younger than the list
             await self._resync.prepare(seen.generation)
         plan = await self._resync.compare(seen.shown, seen.ends, settled_seconds=settled)
-        self._claims.remember_orphans(plan.orphans)
-        if plan.look_again:
-            await self._look_again(plan)
+        self._claims.adoption.remember_orphans(plan.orphans)
+        await self._look_again(plan)
         self._claims.alarm(await self._resync.finish(plan, epoch=self._epoch()))
         for orphan in self._resync.orphans(plan):
             if orphan.pool is not None:
@@ -139,6 +138,9 @@ class ResyncLoop:
         return TakenIn(sum(map(bool, seen.shown.values())), tuple(item for item in left if item.uid in lost))
 
     async def _look_again(self, plan: Plan, *, only_who_shows: bool = False) -> None:
+        if not plan.look_again:
+            await self._adopt(plan, ())
+            return
         found: list[Item] = []
 
         def visit(item: Item) -> None:
@@ -166,7 +168,8 @@ class ResyncLoop:
             if item.uid in held and item.lease_generation > (held[item.uid].generation or 0)
         ]
         await self._resync.outdated(later, epoch=self._epoch())
-        await self._claims.adopt(items, frozenset(one.claim_uid for one in plan.orphans if one.claim_uid is not None))
+        lost = frozenset(one.claim_uid for one in plan.unbacked if one.claim_uid is not None)
+        await self._claims.adoption.adopt_found(items, plan.orphans, lost)
 
     async def _compare_parents(self) -> None:
         known = await self._parents.known()

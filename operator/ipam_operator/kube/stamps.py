@@ -6,6 +6,8 @@ from typing import Final
 
 from ipam_operator.errors import ClusterUnavailableError
 from ipam_operator.kube.apiserver import ApiServer
+from ipam_operator.kube.inbox import Item
+from ipam_operator.kube.resources import CHANGED_BY, REQUESTED_BY
 
 _SECONDS: Final = 60.0
 _log = logging.getLogger(__name__)
@@ -20,6 +22,12 @@ class Stamps:
         self.believed = False
         self.looked = asyncio.Event()
         """There was a look since we lead: no claim is answered before."""
+
+    def actor(self, item: Item) -> str:
+        """Who asked, as admission stamped it; else with what, which is all that the object says and can be believed of."""
+        annotations = (item.meta.get("annotations") or {}) if self.believed else {}
+        stamped = annotations.get(CHANGED_BY) or annotations.get(REQUESTED_BY)
+        return str(stamped or (f"manager {item.manager}" if item.manager else "unknown"))
 
     async def run(self) -> None:
         """Work until cancelled."""

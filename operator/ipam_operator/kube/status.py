@@ -4,7 +4,7 @@ Conditions follow kstatus (sigs.k8s.io/cli-utils): `Ready` always, `Reconciling`
 that comes by itself, `Stalled` when only the user can help; the last two are absent when they are not true.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final
@@ -155,6 +155,12 @@ def _block(block: Block, outcome: Granted) -> Json:
     if block.dns_servers:
         document["dnsServers"] = [str(server) for server in block.dns_servers]
     return document
+
+
+def changed_message(lost: Collection[str]) -> str:
+    """For an Event: a claim holds others than its status showed."""
+    some = ", ".join(sorted(lost)[:3])
+    return f"{some} was shown here and is not held any more; status.addresses has what is"
 
 
 def store_unavailable(*, generation: int, now: datetime) -> Json:
