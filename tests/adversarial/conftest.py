@@ -1,5 +1,9 @@
 """The fixtures of the tests against a real API server serve here, too."""
 
+import os
+
+import pytest
+
 from tests.apiserver.conftest import (
     books,
     launch,
@@ -12,6 +16,7 @@ from tests.apiserver.conftest import (
     tenant,
     unstamped,
 )
+from tests.conftest import POOLED
 
 __all__ = [
     "books",
@@ -25,3 +30,12 @@ __all__ = [
     "tenant",
     "unstamped",
 ]
+
+BOTH_WAYS = {"test_a6_restart_with_a_full_pool", "test_a7_two_operators_one_store", "test_c2_release_never_arrives"}
+"""Rows that always run through PgBouncer as well."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    file = metafunc.module.__name__.rpartition(".")[2]
+    if "to_store" in metafunc.fixturenames and file in BOTH_WAYS and not os.environ.get(POOLED):
+        metafunc.parametrize("to_store", ["direct", "pgbouncer"], indirect=True, scope="module")

@@ -1,7 +1,7 @@
 """What claims show goes before all that is asked for: it is taken into the store, or handed over by the dead."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -11,7 +11,6 @@ from ipam_operator.domain.model import ClaimRequest, ObjectRef, Release
 from ipam_operator.domain.outcome import Reason, Refused
 from ipam_operator.kube import places
 from ipam_operator.kube.inbox import Item
-from ipam_operator.kube.stamps import Stamps
 from ipam_operator.net.cidr import AddressOrPrefix
 from ipam_operator.services.claims import Claims
 
@@ -23,8 +22,8 @@ Asked = tuple[ClaimRequest, Item]
 class Adoption:
     """Remembers what the last comparison of cluster and store has found, no more."""
 
-    def __init__(self, claims: Claims, stamps: Stamps) -> None:
-        self._claims, self._stamps = claims, stamps
+    def __init__(self, claims: Claims, actor: Callable[[Item], str]) -> None:
+        self._claims, self._actor = claims, actor
         self._orphans: dict[ObjectRef, Release] = {}
         self._lost: dict[ObjectRef, list[Asked]] = {}
 
@@ -51,7 +50,7 @@ class Adoption:
         Raises:
             StoreUnavailableError: ask again later, it is safe.
         """
-        asked = [(ClaimRequest(item.identity, places.shown(item), actor=self._stamps.actor(item)), item) for item in items]
+        asked = [(ClaimRequest(item.identity, places.shown(item), actor=self._actor(item)), item) for item in items]
         # Of two that show the same, the one that got it last is right.
         asked.sort(key=lambda one: -one[1].lease_generation)
         self._lost = {}

@@ -72,7 +72,7 @@ class ClaimReconciler:
         renew_kinds: frozenset[str] = frozenset(),
     ) -> None:
         self._claims, self._inbox, self._writer, self._events = claims, inbox, writer, events
-        self.adoption = Adoption(claims, stamps)
+        self.adoption = Adoption(claims, stamps.actor)
         self._standing, self._stamps, self._renew_kinds = standing, stamps, renew_kinds
         self._batch_limit = batch_limit
         self._pools: Lanes[ObjectRef, _Asked] = Lanes(self._answer, batch_limit)

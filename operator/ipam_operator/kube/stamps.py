@@ -24,7 +24,7 @@ class Stamps:
         """There was a look since we lead: no claim is answered before."""
 
     def actor(self, item: Item) -> str:
-        """Who asked, as admission stamped it; else with what, which is all that the object says and can be believed of."""
+        """Who asked, as admission stamped it; else with what, which is all that can be believed of the object."""
         annotations = (item.meta.get("annotations") or {}) if self.believed else {}
         stamped = annotations.get(CHANGED_BY) or annotations.get(REQUESTED_BY)
         return str(stamped or (f"manager {item.manager}" if item.manager else "unknown"))

@@ -299,3 +299,12 @@ create or replace function ipam.network_counters(uids uuid[])
     where n.uid = any(uids)
     group by n.id, s.id
 $$;
+
+-- What is in service under an id, and all that hangs on it, is another object's from now on: of the same name.
+create or replace function ipam.inherit_network(heir uuid, its_id int) returns void language sql as $$
+    update ipam.network set uid = heir, generation = 0 where id = its_id
+$$;
+
+create or replace function ipam.inherit_pool(heir uuid, its_id int) returns void language sql as $$
+    update ipam.pool set uid = heir, generation = 0, retiring = false where id = its_id
+$$;

@@ -43,10 +43,10 @@ select * from ipam.retire_pool($1::uuid, $2::text, $3::text, $4::int);
 select * from ipam.retire_network($1::uuid, $2::text, $3::text, $4::int);
 
 -- name: inherit_network
-update ipam.network set uid = $1::uuid, generation = 0 where id = $2::int;
+select ipam.inherit_network($1::uuid, $2::int);
 
 -- name: inherit_pool
-update ipam.pool set uid = $1::uuid, generation = 0, retiring = false where id = $2::int;
+select ipam.inherit_pool($1::uuid, $2::int);
 
 -- name: parents_in_store
 select 'ipnetworks' kind, uid, namespace, name, generation, '{}'::jsonb labels from ipam.network

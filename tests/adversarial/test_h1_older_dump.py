@@ -1,4 +1,7 @@
-"""H1: the store is restored from a dump that is older than the cluster."""
+"""H1: the store is restored from a dump that is older than the cluster (cal#4374, velero#2810, capmox#758).
+
+That it is newer than the cluster is a drill: tests/connections/test_drills.py.
+"""
 
 import subprocess
 import sys
