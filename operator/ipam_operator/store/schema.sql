@@ -616,9 +616,9 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function high(a inet) 
 --     returns inet language sql immutable parallel safe body 30708be6fbe39e7283a25c31f265503c
 -- function inherit_network(heir uuid, its_id integer) 
---     returns void language sql body 67b109d94d42431eff068a5e44c489ad
+--     returns void language sql security definer set search_path=ipam, pg_temp body 67b109d94d42431eff068a5e44c489ad
 -- function inherit_pool(heir uuid, its_id integer) 
---     returns void language sql body 93db0274e6bd8719f3f14e41bf32f463
+--     returns void language sql security definer set search_path=ipam, pg_temp body 93db0274e6bd8719f3f14e41bf32f463
 -- function is_compared() 
 --     returns boolean language plpgsql stable security definer set search_path=ipam, pg_temp body a16ea4e2679d60ba2bbd273f9978c776
 -- function keep_retained(it integer, its_namespace text, its_name text) 
