@@ -57,6 +57,31 @@ def test_numbered_before_repeatable() -> None:
     assert numbers == sorted(set(numbers))  # two branches may leave a gap, and never share a number
 
 
+@pytest.mark.parametrize(("lead", "granting"), [("1 hour", True), ("-1 hour", False)], ids=["runs", "ran"])
+async def test_a_store_that_is_served_meanwhile_goes_on_granting(
+    empty_database_url: str, lead: str, *, granting: bool
+) -> None:
+    """An operator of the release before, which knows no comparison, serves on; what nobody serves is compared first."""
+    before = [name for name in NUMBERED if name < "0018"]
+    texts = files()
+    connection = await connect(empty_database_url)
+    try:
+        await connection.execute("create schema ipam; set search_path = ipam, public")
+        await connection.execute(
+            "create table migration"
+            " (name text primary key, checksum text not null, applied_at timestamptz not null default now())"
+        )
+        for name in before:
+            await connection.execute(texts[name])
+            await connection.execute("insert into migration values ($1, $2)", name, checksum(texts[name]))
+        await connection.execute("insert into cluster (uid) values (gen_random_uuid())")
+        await connection.execute(f"insert into leader values (true, 'old', 1, now() + interval '{lead}')")
+    finally:
+        await connection.close()
+    await migrate(empty_database_url)
+    assert await fetch(empty_database_url, "select ipam.is_compared()") == [(granting,)]
+
+
 async def test_second_run_applies_nothing(empty_database_url: str) -> None:
     """The first run applies every file, the second none."""
     assert await migrate(empty_database_url) == [*NUMBERED, *REPEATABLE]

@@ -229,6 +229,14 @@ async def test_adopt_is_one_statement(store: Store, meter: Meter) -> None:
     assert await meter.said(lambda: store.claims.adopt(of.identity.ref, shown)) == (1, 1)
 
 
+async def test_adoption_of_very_many_is_in_steps(store: Store, meter: Meter) -> None:
+    """A store that lost all takes claims back 500 a statement: each is looked for in all of its statement."""
+    of = await store.pool("10.0.0.0/16")
+    shown = [(one, [ip_address("10.0.1.0") + k]) for k, one in enumerate(claims(of, 1200))]
+    assert await meter.statements(lambda: store.claims.adopt(of.identity.ref, shown)) == {"adopt": 3}
+    assert len(await store.held()) == 1200
+
+
 async def test_expiry_is_one_statement(store: Store, meter: Meter) -> None:
     """Ending leases and putting back what claims show of them is one statement each, whether the store was compared."""
     of = await store.pool("10.0.0.0/24", default_lease=timedelta(hours=1))

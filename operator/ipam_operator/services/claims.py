@@ -41,6 +41,9 @@ RETAINED_LIMIT = 10_000
 KEEP_LIMIT = 1000
 """Terms put back by one statement: after a restore they may be all that there are, and their pools are locked."""
 
+ADOPT_LIMIT = 500
+"""Claims taken in by one statement: after a restore they may be all that there are, and each is looked for in all."""
+
 
 class Claims:
     """Allocation, release and adoption. Without state: the store is the only memory."""
@@ -184,7 +187,9 @@ class Claims:
             looked_at.update(claim.identity.uid for claim, _ in some)
             return _served(said, pool, known)
 
-        return replace(_joined(await _tolerant(ask, claims)), unread=frozenset(known) - looked_at)
+        parts = [claims[first : first + ADOPT_LIMIT] for first in range(0, len(claims), ADOPT_LIMIT)]
+        said = [served for part in parts for served in await _tolerant(ask, part)]
+        return replace(_joined(said), unread=frozenset(known) - looked_at)
 
 
 async def _tolerant(ask: Callable[[Sequence[T]], Awaitable[R]], some: Sequence[T]) -> list[R]:
