@@ -103,7 +103,7 @@ async def _migrate(settings: Settings, _options: argparse.Namespace) -> None:
 
 
 async def _rebuild(settings: Settings, options: argparse.Namespace) -> int:
-    await migrate.migrate(settings.database_url)
+    await (migrate.migrate if settings.migrate else migrate.verify)(settings.database_url)
     done = await rebuild.rebuild(settings, merge=options.merge)
     left = done.taken_in.left
     print(f"{done.networks} networks and {done.pools} pools are in service")
