@@ -39,13 +39,12 @@ class Adoption:
                 showing[home].append((request, some))
         return [await self._claims.adopt(home, some, gone=gone) for home, some in showing.items()]
 
-    async def adopt_found(self, items: Iterable[Item], orphans: Iterable[Finding], lost: Collection[UUID]) -> None:
+    async def adopt_found(self, items: Iterable[Item], orphans: Iterable[Finding]) -> None:
         """What a comparison has found; what became of the claims is told when they are looked at again.
 
         Args:
             items: claims that have to be looked at again.
             orphans: leases whose claims do not exist.
-            lost: those of the claims that hold nothing of what they show.
 
         Raises:
             StoreUnavailableError: ask again later, it is safe.
@@ -53,11 +52,11 @@ class Adoption:
         asked = [(ClaimRequest(item.identity, places.shown(item), actor=self._actor(item)), item) for item in items]
         # Of two that show the same, the one that got it last is right.
         asked.sort(key=lambda one: -one[1].lease_generation)
+        early = _too_early(await self.adopt(asked, frozenset(one.claim_uid for one in orphans if one.claim_uid)))
         self._lost = {}
         for request, item in asked:
-            for home in places.homes(item, places.addresses(item)) if item.uid in lost else ():
+            for home in places.homes(item, places.addresses(item)) if item.uid in early else ():
                 self._lost.setdefault(home, []).append((request, item))
-        await self.adopt(asked, frozenset(one.claim_uid for one in orphans if one.claim_uid is not None))
 
     async def adopt_lost(self, pool: ObjectRef) -> list[Item]:
         """Before the pool gives anything: it may come into service only now, after those who show it were looked at.
@@ -70,8 +69,7 @@ class Adoption:
         asked = self._lost.get(pool)
         if asked is None:
             return []
-        outcomes = [outcome for served in await self.adopt(asked) for outcome in served.outcomes]
-        if any(isinstance(outcome, Refused) and outcome.reason in _NOT_YET for outcome in outcomes):
+        if _too_early(await self.adopt(asked)):
             return []
         self._lost.pop(pool, None)
         return [item for _, item in asked]
@@ -98,3 +96,9 @@ class Adoption:
             await self._claims.release([(self._orphans[heir.identity.ref], heir.pool) for heir in heirs])
             for heir in heirs:
                 self._orphans.pop(heir.identity.ref, None)
+
+
+def _too_early(answers: Iterable[Served]) -> set[UUID]:
+    """Claims that a pool could not take in because it is not in service."""
+    outcomes = (outcome for served in answers for outcome in served.outcomes)
+    return {one.subject.uid for one in outcomes if isinstance(one, Refused) and one.reason in _NOT_YET}

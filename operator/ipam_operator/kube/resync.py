@@ -168,8 +168,7 @@ class ResyncLoop:
             if item.uid in held and item.lease_generation > (held[item.uid].generation or 0)
         ]
         await self._resync.outdated(later, epoch=self._epoch())
-        lost = frozenset(one.claim_uid for one in plan.unbacked if one.claim_uid is not None)
-        await self._claims.adoption.adopt_found(items, plan.orphans, lost)
+        await self._claims.adoption.adopt_found(items, plan.orphans)
 
     async def _compare_parents(self) -> None:
         known = await self._parents.known()
