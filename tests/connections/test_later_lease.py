@@ -30,10 +30,10 @@ async def test_the_later_lease_is_right(place: Tenant, books: Ledger, launch: La
         return await books.held(place.namespace) == {"behind": held["behind"], "ahead": ["10.0.0.80"]}
 
     await eventually(agreed, "the ledger has the later leases")
-    (event,) = await place.events("behind", "AddressChanged")
+    event, *_ = await place.events("behind", "AddressChanged")
     assert "10.0.0.70 was shown here and is not held any more" in event["message"]
     after = await place.bound("behind", "ahead")
     assert after["behind"]["status"]["addresses"] == before["behind"]["status"]["addresses"]
     assert after["ahead"]["status"]["addresses"] == ["10.0.0.80"]
-    changed = [one["involvedObject"]["name"] for one in (await place.all("Event")).values()]
-    assert changed == ["behind"]
+    # The next look may come before the status is written, and say so once more.
+    assert {one["involvedObject"]["name"] for one in (await place.all("Event")).values()} == {"behind"}
