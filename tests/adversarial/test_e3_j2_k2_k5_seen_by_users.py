@@ -8,8 +8,8 @@ from tests.apiserver.support import Ledger, Objects, Tenant, addresses, bound, e
 from tests.support.cluster import Json, condition
 from tests.support.operator_process import OperatorProcess
 
-OPERATOR = {"IPAM_RESYNC_SECONDS": "3600"}
-"""Nothing but events and the counters' timer may serve who waits."""
+OPERATOR = {"IPAM_RESYNC_SECONDS": "3600", "IPAM_QUEUE_POSITION_SECONDS": "3600"}
+"""Nothing but events and the counters' timer may serve who waits, and nobody is told a new place meanwhile."""
 EVENT_SECONDS = 10.0
 
 
