@@ -47,7 +47,7 @@ def newest_migration() -> Path:
 
 
 def before_newest_migration() -> str:
-    """The newest commit whose numbered migrations are some of ours, unchanged, and not all of them.
+    """The newest commit whose numbered migrations are some of ours, unchanged, and lack the newest.
 
     Raises:
         RuntimeError: this clone does not have it.
@@ -56,7 +56,7 @@ def before_newest_migration() -> str:
     for commit in git("log", "--format=%H", "--", MIGRATIONS).split():
         listed = (line.split() for line in git("ls-tree", commit, f"{MIGRATIONS}/").splitlines())
         theirs = {(Path(path).name, blob) for _, _, blob, path in listed if re.match(r"\d", Path(path).name)}
-        if theirs and theirs < ours:
+        if theirs and theirs < ours and max(theirs) < max(ours):
             return commit
     raise RuntimeError("this clone has no commit of before the newest migration; is it shallow? git fetch --unshallow")
 
