@@ -11,6 +11,8 @@ from hack.places import ROOT
 
 PACKAGE = "operator/ipam_operator"
 MIGRATIONS = f"{PACKAGE}/store/migrations"
+GIT = ("git", "-c", "safe.directory=*", "-C", ROOT)
+"""Also where root tests a checkout of somebody else."""
 HIDE_WHAT_WAS_HERE = ".wh..wh..opq"
 """In a layer: nothing below this directory comes from the layers beneath."""
 
@@ -76,10 +78,10 @@ def package_directory(archive: Path) -> str:
 
 def git(*arguments: str) -> str:
     """What git says in this clone."""
-    done = subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=True)
+    done = subprocess.run([*GIT, *arguments], capture_output=True, text=True, check=True)
     return done.stdout
 
 
 def _archive(commit: str) -> io.BytesIO:
-    done = subprocess.run(["git", "-C", ROOT, "archive", commit, PACKAGE], capture_output=True, check=True)
+    done = subprocess.run([*GIT, "archive", commit, PACKAGE], capture_output=True, check=True)
     return io.BytesIO(done.stdout)
