@@ -506,7 +506,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function address_space_id(space_namespace text, space_vrf text) 
 --     returns integer language plpgsql security definer set search_path=ipam, pg_temp body de4c2e0ac392b3bb38f13efe3c593b99
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[], gone uuid[]) 
---     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 34ce9726626f9932cf72af709e5c3f12
+--     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 8134f9fd17726c1fb6c326a7680f5429
 -- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[], resources text[] DEFAULT NULL::text[], renews boolean[] DEFAULT NULL::boolean[]) 
 --     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 319c3798785f9c3df8eafb5712aac316
 -- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, its_length integer, its_dual boolean, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[], resources text[] DEFAULT NULL::text[], renews boolean[] DEFAULT NULL::boolean[]) 
@@ -572,7 +572,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function end_retention(pool_namespace text, pool_name text, its_addr inet, its_actor text) 
 --     returns TABLE(namespace text, key text) language plpgsql security definer set search_path=ipam, pg_temp body e5b7307585407f7a868b4d604c7f1151
 -- function enqueue(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], lengths integer[], chosen integer[] DEFAULT NULL::integer[]) 
---     returns void language plpgsql body a2b6621498180d78d7e180df84937994
+--     returns void language plpgsql body 8c216917ca53f8727c0975e64bb35d76
 -- function ensure_history_partitions(ahead integer) 
 --     returns void language plpgsql body 5692c27bdb5f066c4e326b7cc863445c
 -- function expire(lim integer, actor text, run text) 
@@ -615,6 +615,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns TABLE(total bigint, addr inet, namespace text, name text) language sql stable security definer set search_path=ipam, pg_temp body 13bae0cf55284b41c5069de598b460df
 -- function high(a inet) 
 --     returns inet language sql immutable parallel safe body 30708be6fbe39e7283a25c31f265503c
+-- function identity_key(sticky_key text, mac macaddr, its_name text) 
+--     returns text language sql immutable body 44b9d684699be774d7a78cdcd315dd15
 -- function inherit_network(heir uuid, its_id integer) 
 --     returns void language sql security definer set search_path=ipam, pg_temp body 67b109d94d42431eff068a5e44c489ad
 -- function inherit_pool(heir uuid, its_id integer) 
@@ -630,7 +632,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function kept(p pool, w waiting) 
 --     returns bigint language plpgsql stable body 12c88da71a262cad1b1ebf530b52e1df
 -- function key_of(uid uuid, its_name text) 
---     returns text language plpgsql stable body 5fa616154068e45cdd749c473222bfe5
+--     returns text language plpgsql stable body 81330b66571747099940f6060e5a9a10
 -- function keys_shared(uids uuid[], namespaces text[], names text[]) 
 --     returns SETOF answer language sql stable body 7c32e1b30fda0f546c5c8f035e825eb0
 -- function lead(me text, seconds double precision) 

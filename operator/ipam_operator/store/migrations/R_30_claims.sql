@@ -197,13 +197,16 @@ create or replace function ipam.keys_shared(uids uuid[], namespaces text[], name
     ) known cross join lateral ipam.shared_keys(known.uids, known.namespaces, known.names, known.keys) n
 $$;
 
--- What tells that a later claim of the namespace is this one come again.
+-- What tells that a later claim of the namespace is this one come again: its key, its MAC address or its name.
+create or replace function ipam.identity_key(sticky_key text, mac macaddr, its_name text) returns text
+    language sql immutable as $$ select coalesce(nullif(sticky_key, ''), mac::text, its_name) $$;
+
 create or replace function ipam.key_of(uid uuid, its_name text) returns text
     language plpgsql stable as $$
 begin
     return (
         select coalesce(
-            (select coalesce(nullif(d.sticky_key, ''), d.mac::text) from ipam.claim_detail d where d.claim_uid = uid),
+            (select ipam.identity_key(d.sticky_key, d.mac, its_name) from ipam.claim_detail d where d.claim_uid = uid),
             its_name));
 end $$;
 
@@ -541,9 +544,10 @@ begin
             and not exists (select from ipam.term t where t.claim_uid = u.uid and t.expired_at is not null);
         return;
     end if;
-    for k in select generate_subscripts(uids, 1) loop
-        select array_agg(a.addr order by a.i) into wanted
-        from unnest(claim_of, claim_addrs) with ordinality a(claim, addr, i) where a.claim = k;
+    for k, wanted in
+        select a.claim, array_agg(a.addr order by a.i)
+        from unnest(claim_of, claim_addrs) with ordinality a(claim, addr, i) group by a.claim order by a.claim
+    loop
         continue when exists (
                 select from ipam.lease l
                 where l.claim_uid = uids[k] and l.released_at is null and family(l.addr) = family(wanted[1]))

@@ -13,7 +13,7 @@ begin
     insert into ipam.waiting as w
         (claim_uid, pool_namespace, pool_name, namespace, name, generation, count, wanted, actor, priority, length, dual, key)
     select u.uid, $1, $2, u.namespace, u.name, u.generation, u.count, wishes[u.k], u.actor, coalesce(d.priority, 0),
-        lengths[u.k], pairs, coalesce(nullif(d.sticky_key, ''), d.mac::text, u.name)
+        lengths[u.k], pairs, ipam.identity_key(d.sticky_key, d.mac, u.name)
     from unnest(uids, spec_generations, namespaces, names, counts, actors)
         with ordinality u(uid, generation, namespace, name, count, actor, k)
     left join ipam.claim_detail d on d.claim_uid = u.uid
