@@ -11,6 +11,7 @@ import asyncpg
 
 from ipam_operator.domain.model import Identity, NetworkRequest, ObjectRef, PoolRequest, Strategy
 from ipam_operator.domain.outcome import Accepted
+from ipam_operator.net.cidr import Network
 from ipam_operator.net.ranges import Range
 from ipam_operator.services.networks import Networks, Pools
 from ipam_operator.store.database import Database
@@ -32,15 +33,23 @@ class Ledger:
         block = ip_network(cidr)
         async with Database(self.url, connections=1) as database:
             parents = Parents(database)
-            network = NetworkRequest(_identity(f"net-{name}"), name, block.supernet(2), "Unspecified")
-            wanted = PoolRequest(
-                _identity(name), network.identity.ref, "Dynamic", ranges=(Range.of(block),), strategy=strategy
-            )
-            for outcome in (await Networks(parents).apply(network), await Pools(parents).apply(wanted)):
-                if not isinstance(outcome, Accepted):
-                    raise TypeError(f"the pool {name} was not accepted: {outcome}")
+            ref = await put_pool(parents, name, block.supernet(2), ranges=(Range.of(block),), strategy=strategy)
         key = await self.connection.fetchval("select id from ipam.pool where name = $1", name)
-        return Pool(self.connection, wanted.identity.ref, key, block)
+        return Pool(self.connection, ref, key, block)
+
+
+async def put_pool(parents: Parents, name: str, cidr: Network, **facts: Any) -> ObjectRef:
+    """A network of these addresses, and a pool of it.
+
+    Raises:
+        TypeError: one of them was not accepted.
+    """
+    network = NetworkRequest(identity(f"net-{name}"), name, cidr, "Unspecified")
+    wanted = PoolRequest(identity(name), network.identity.ref, "Dynamic", **facts)
+    for outcome in (await Networks(parents).apply(network), await Pools(parents).apply(wanted)):
+        if not isinstance(outcome, Accepted):
+            raise TypeError(f"the pool {name} was not accepted: {outcome}")
+    return wanted.identity.ref
 
 
 class Pool:
@@ -146,5 +155,5 @@ async def opened(server_url: str) -> AsyncIterator[Ledger]:
         await keeper.close()
 
 
-def _identity(name: str) -> Identity:
+def identity(name: str) -> Identity:
     return Identity(uuid4(), ObjectRef(NAMESPACE, name), 1)

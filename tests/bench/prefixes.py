@@ -8,22 +8,18 @@ from uuid import uuid4
 from ipam_operator.domain.model import (
     ClaimRequest,
     Fit,
-    Identity,
-    NetworkRequest,
     ObjectRef,
-    PoolRequest,
     Prefixes,
     Release,
     Selector,
 )
-from ipam_operator.domain.outcome import Accepted, Granted
+from ipam_operator.domain.outcome import Granted
 from ipam_operator.services.claims import Claims
-from ipam_operator.services.networks import Networks, Pools
 from ipam_operator.store.database import Database
 from ipam_operator.store.leases import Leases
 from ipam_operator.store.parents import Parents
 from tests.bench.figures import Figure, middle, quantile
-from tests.bench.ledger import NAMESPACE, Ledger, opened
+from tests.bench.ledger import NAMESPACE, Ledger, identity, opened, put_pool
 from tests.bench.progress import say
 
 LENGTHS = {"10.0.0.0/8": (22, 24, 26, 28), "2001:db8::/32": (44, 48, 52, 56)}
@@ -36,32 +32,21 @@ async def run(server_url: str, *, quick: bool) -> list[Figure]:
     held, samples = (3_000, 200) if quick else (20_000, 600)
     figures: list[Figure] = []
     async with opened(server_url) as ledger, Database(ledger.url, connections=1) as database:
-        claims = Claims(Leases(database))
+        claims, parents = Claims(Leases(database)), Parents(database)
         for fit in Fit:
             for cidr, lengths in LENGTHS.items():
-                pool = await _pool(
-                    database, cidr, f"{fit.value}-{len(figures)}".lower(), Prefixes(lengths, lengths[-1], fit)
-                )
-                seconds = await _prefixes(ledger, claims, pool.identity.ref, lengths, held, samples)
+                name, prefixes = f"{fit.value}-{len(figures)}".lower(), Prefixes(lengths, lengths[-1], fit)
+                pool = await put_pool(parents, name, ip_network(cidr), prefixes=prefixes)
+                seconds = await _prefixes(ledger, claims, pool, lengths, held, samples)
                 what = f"claim a prefix, p50, {fit.value} of {cidr}"
                 note = f"{held:,} were held, a third released; p99 {quantile(seconds, 0.99) * 1e3:.2f} ms"
                 figures.append(Figure(what, middle(seconds) * 1e3, "ms", at_most=1.5, note=note))
         for cidr in ("172.16.0.0/12", "2001:db8:1::/64"):
-            await _pool(database, cidr, f"both-{cidr[:4]}", None)
+            await put_pool(parents, f"both-{cidr[:4]}", ip_network(cidr))
         both = Selector(NAMESPACE, NAMESPACE, dual=True)
         seconds = [await _one(claims, both.place, selector=both) for _ in range(samples + WARM_UP)][WARM_UP:]
         figures.append(Figure("claim both families, p50", middle(seconds) * 1e3, "ms"))
     return figures
-
-
-async def _pool(database: Database, cidr: str, name: str, prefixes: Prefixes | None) -> PoolRequest:
-    parents = Parents(database)
-    network = NetworkRequest(_identity(f"net-{name}"), name, ip_network(cidr), "Unspecified")
-    pool = PoolRequest(_identity(name), network.identity.ref, "Dynamic", prefixes=prefixes)
-    for outcome in (await Networks(parents).apply(network), await Pools(parents).apply(pool)):
-        if not isinstance(outcome, Accepted):
-            raise TypeError(f"not accepted: {outcome}")
-    return pool
 
 
 async def _prefixes(
@@ -93,8 +78,4 @@ async def _one(
 
 
 def _claim(place: ObjectRef, length: int | None, selector: Selector | None = None) -> ClaimRequest:
-    return ClaimRequest(_identity(f"claim-{uuid4().hex[:12]}"), place, actor="bench", selector=selector, length=length)
-
-
-def _identity(name: str) -> Identity:
-    return Identity(uuid4(), ObjectRef(NAMESPACE, name), 1)
+    return ClaimRequest(identity(f"claim-{uuid4().hex[:12]}"), place, actor="bench", selector=selector, length=length)

@@ -9,19 +9,16 @@ from ipam_operator.domain.model import (
     ClaimRequest,
     Consent,
     Identity,
-    NetworkRequest,
     ObjectRef,
-    PoolRequest,
     Release,
 )
-from ipam_operator.domain.outcome import Accepted, Granted
+from ipam_operator.domain.outcome import Granted
 from ipam_operator.services.claims import Claims
-from ipam_operator.services.networks import Networks, Pools
 from ipam_operator.store.database import Database
 from ipam_operator.store.leases import Leases
 from ipam_operator.store.parents import Parents
 from tests.bench.figures import Figure, middle
-from tests.bench.ledger import NAMESPACE, Ledger, opened
+from tests.bench.ledger import NAMESPACE, Ledger, opened, put_pool
 from tests.bench.progress import say
 
 OTHERS = "others"
@@ -42,7 +39,8 @@ async def run(server_url: str, *, quick: bool) -> list[Figure]:
             ("name addresses that are held", queues.named),
             ("wait beside addresses kept for others", queues.beside_kept),
         ):
-            pool = await _pool(database, f"pool-{len(figures)}", f"10.{len(figures)}.0.0/16")
+            name, cidr = f"pool-{len(figures)}", ip_network(f"10.{len(figures)}.0.0/16")
+            pool = await put_pool(Parents(database), name, cidr, quota=QUOTA, allowed=Consent("All"))
             await queues.fill(pool)
             await ledger.connection.execute("vacuum analyze")
             empty = middle(await queues.latencies(pool))
@@ -107,23 +105,9 @@ class Queues:
             await self._claims.allocate(pool, asked[first : first + BATCH])
 
 
-async def _pool(database: Database, name: str, cidr: str) -> ObjectRef:
-    parents = Parents(database)
-    network = NetworkRequest(_identity(f"net-{name}"), name, ip_network(cidr), "Unspecified")
-    pool = PoolRequest(_identity(name), network.identity.ref, "Dynamic", quota=QUOTA, allowed=Consent("All"))
-    for outcome in (await Networks(parents).apply(network), await Pools(parents).apply(pool)):
-        if not isinstance(outcome, Accepted):
-            raise TypeError(f"not accepted: {outcome}")
-    return pool.identity.ref
-
-
 def _claim(
     pool: ObjectRef, namespace: str, *, count: int = 1, wanted: str | None = None, detail: ClaimDetail | None = None
 ) -> ClaimRequest:
     identity = Identity(uuid4(), ObjectRef(namespace, f"claim-{uuid4().hex[:12]}"), 1)
     address = None if wanted is None else ip_address(wanted)
     return ClaimRequest(identity, pool, count, address, detail, actor="bench")
-
-
-def _identity(name: str) -> Identity:
-    return Identity(uuid4(), ObjectRef(NAMESPACE, name), 1)
