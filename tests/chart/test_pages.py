@@ -62,7 +62,7 @@ def test_values_in_words_exist(page: Path) -> None:
 def test_kinds_to_remove_are_ours() -> None:
     """Whoever removes everything removes each of our kinds."""
     (words,) = (
-        words for words in commands(ROOT / "docs/operations/upgrade.md") if words[:3] == ["kubectl", "delete", "crd"]
+        words for words in commands(ROOT / "docs/operations/uninstall.md") if words[:3] == ["kubectl", "delete", "crd"]
     )
     assert set(words[3:]) == {f"{path.stem}.{GROUP}" for path in CRDS.glob("ip*.yaml")}
 
