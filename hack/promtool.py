@@ -1,12 +1,11 @@
 """promtool, which checks and tests alerts: on PATH, else out of the Debian package `prometheus`, in our cache."""
 
-import fcntl
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
-from hack.places import cache
+from hack.places import cache, locked
 from hack.steps import step
 
 PACKAGE = "prometheus"
@@ -20,11 +19,9 @@ def promtool() -> Path:
     """
     if found := shutil.which("promtool"):
         return Path(found)
-    home = cache()
-    home.mkdir(parents=True, exist_ok=True)
-    program = home / "promtool" / "promtool"
-    with (home / "promtool.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    home = cache() / "promtool"
+    program = home / "promtool"
+    with locked(home):
         if not program.exists():
             with step(f"promtool: unpacking Debian's package {PACKAGE}"):
                 _unpack(program)

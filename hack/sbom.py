@@ -1,6 +1,5 @@
 """`make sbom`: what the image's locked requirements are, whose, and under which licences, as CycloneDX."""
 
-import fcntl
 import hashlib
 import shutil
 import sys
@@ -8,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from hack.image import run
-from hack.places import ROOT, cache
+from hack.places import ROOT, cache, locked
 from hack.steps import say, step
 
 SBOM = ROOT / ".local" / "sbom.cdx.json"
@@ -34,12 +33,9 @@ def make() -> int:
 
 def have_generator() -> Path:
     """The Python that has the pinned generator, in a cache of ours: its thirty packages would only be in the way."""
-    home = cache()
-    home.mkdir(parents=True, exist_ok=True)
     key = hashlib.sha256(TOOL.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    venv = home / f"sbom-{key}"
-    with (home / "sbom.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    venv = cache() / f"sbom-{key}"
+    with locked(venv):
         if not venv.is_dir():
             with step("cyclonedx-bom: installing the pinned wheels"):
                 draft = venv.with_suffix(".new")
