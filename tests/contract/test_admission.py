@@ -21,19 +21,21 @@ SPEC = {"poolRef": {"name": "a"}}
 Create = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def allow(kubectl: Kubectl, role: str, group: str, resource: str, verbs: list[str], *users: str) -> None:
-    """Let these users do that in the whole cluster."""
+def allow(
+    kubectl: Kubectl, role: str, group: str, resource: str, verbs: list[str], *users: str, everywhere: bool = False
+) -> None:
+    """Let these users do that in our namespace: elsewhere other tests' users of these names may do nothing."""
     rbac = "rbac.authorization.k8s.io"
     rules = [{"apiGroups": [group], "resources": [resource], "verbs": verbs}]
     ref = {"apiGroup": rbac, "kind": "ClusterRole", "name": role}
     subjects = [{"apiGroup": rbac, "kind": "User", "name": user} for user in users]
     bodies: list[dict[str, Any]] = [
         {"kind": "ClusterRole", "rules": rules},
-        {"kind": "ClusterRoleBinding", "roleRef": ref, "subjects": subjects},
+        {"kind": "ClusterRoleBinding" if everywhere else "RoleBinding", "roleRef": ref, "subjects": subjects},
     ]
     for body in bodies:
         body |= {"apiVersion": f"{rbac}/v1", "metadata": {"name": role}}
-        done = kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump(body))
+        done = kubectl("-n", NAMESPACE, "apply", "--server-side", "-f", "-", stdin=yaml.safe_dump(body))
         assert done.returncode == 0, done.stderr
 
 
@@ -152,7 +154,7 @@ LIMITS = "ipam.dotmac.io/rate-limits"
 def test_limits_of_a_namespace_are_the_administrators(kubectl: Kubectl) -> None:
     """Who may edit Namespaces may not say, change or take away their limits, unless it may `set` those, too."""
     allow(kubectl, "edits-namespaces", "", "namespaces", ["get", "patch"], "carol", "dora")
-    allow(kubectl, "sets-limits", "ipam.dotmac.io", "ratelimits", ["set"], "dora")
+    allow(kubectl, "sets-limits", "ipam.dotmac.io", "ratelimits", ["set"], "dora", everywhere=True)
 
     def annotate(user: str, *what: str) -> subprocess.CompletedProcess[str]:
         return kubectl(f"--as={user}", "annotate", "--overwrite", "namespace", NAMESPACE, *what)
