@@ -17,6 +17,8 @@ from tests.bench.progress import say
 PAUSE_SECONDS = 0.005
 """Between two claims: others come as well, but not without end."""
 WARM_UP = 20
+TURN_SECONDS = 0.25
+"""Long against one step (some milliseconds), short against the machine's moods."""
 TELL_SECONDS = EXPIRY_LIMIT / 4 * 0.002
 """Between two steps the claims of the last one are told: four at a time, and a status write takes 2 ms at least."""
 
@@ -29,15 +31,14 @@ async def run(server_url: str, *, quick: bool) -> list[Figure]:
         await _let(ledger, pool, number)
         async with Database(ledger.url, connections=4) as database:
             claims, store_run = Claims(Leases(database)), await Ownership(database).run()
-            idle = await _latencies(claims, pool.ref, asyncio.create_task(asyncio.sleep(5.0)))
-            began = time.perf_counter()
-            ending = asyncio.create_task(_end(claims, store_run))
-            busy = await _latencies(claims, pool.ref, ending)
-            seconds = time.perf_counter() - began
+            turns = asyncio.Event()
+            ending = asyncio.create_task(_end(claims, store_run, turns))
+            idle, busy = await _latencies(claims, pool.ref, ending, turns)
         left = await ledger.connection.fetchval("select count(*) from ipam.term where expires_at <= now()")
-        if left or ending.result() != number:
-            raise RuntimeError(f"{ending.result():,} leases of {number:,} have ended, {left:,} are left")
-    say(f"{number:,} leases ended in {seconds:.1f} s, {len(busy):,} claims meanwhile")
+        ended, seconds = ending.result()
+        if left or ended != number:
+            raise RuntimeError(f"{ended:,} leases of {number:,} have ended, {left:,} are left")
+    say(f"{number:,} leases ended in {seconds:.1f} s, {len(busy):,} claims meanwhile, {len(idle):,} in between")
     what = f"claim, p99, while {number:,} leases of its pool end"
     note = f"{EXPIRY_LIMIT} at a time, {seconds:.0f} s in all"
     return [
@@ -58,29 +59,54 @@ async def _let(ledger: Ledger, pool: Pool, number: int) -> None:
     await ledger.connection.execute("vacuum analyze")
 
 
-async def _end(claims: Claims, store_run: str) -> int:
-    total = 0
+async def _end(claims: Claims, store_run: str, turns: asyncio.Event) -> tuple[int, float]:
+    """How many have ended, and the seconds that took, without those in which it was not its turn."""
+    total, seconds = 0, 0.0
     while True:
+        await turns.wait()
+        began = time.perf_counter()
         served = await claims.expire(store_run)
         if served is None:
             raise RuntimeError("the store has begun another run")
         total += len(served.outcomes)
         if len(served.outcomes) < EXPIRY_LIMIT:
-            return total
+            return total, seconds
         await asyncio.sleep(TELL_SECONDS)
+        seconds += time.perf_counter() - began
 
 
-async def _latencies(claims: Claims, pool: ObjectRef, until: "asyncio.Task[object]") -> list[float]:
-    """Seconds of one claim after another for as long as that runs."""
-    seconds: list[float] = []
-    while not until.done() or len(seconds) <= WARM_UP:
-        uid = uuid4()
-        claim = ClaimRequest(Identity(uid, ObjectRef(NAMESPACE, f"claim-{uid.hex[:12]}"), 1), pool, actor="bench")
-        began = time.perf_counter()
-        (outcome,) = (await claims.allocate(pool, [claim])).outcomes
-        seconds.append(time.perf_counter() - began)
-        if not isinstance(outcome, Granted):
-            raise TypeError(f"not granted: {outcome}")
-        await asyncio.sleep(PAUSE_SECONDS)
-    await until
-    return seconds[WARM_UP:]
+async def _latencies(
+    claims: Claims, pool: ObjectRef, ending: "asyncio.Task[tuple[int, float]]", turns: asyncio.Event
+) -> tuple[list[float], list[float]]:
+    """Seconds of one claim after another: while nothing ends, and while leases do.
+
+    They take turns of TURN_SECONDS, so that what else the machine does meanwhile slows both alike.
+    """
+    idle: list[float] = []
+    busy: list[float] = []
+    for _ in range(WARM_UP):
+        await _claim(claims, pool)
+    while not ending.done():
+        for seconds in (idle, busy):
+            if seconds is busy:
+                turns.set()
+            over = time.perf_counter() + TURN_SECONDS
+            while time.perf_counter() < over and not ending.done():
+                seconds.append(await _claim(claims, pool))
+                await asyncio.sleep(PAUSE_SECONDS)
+            turns.clear()
+        await asyncio.sleep(2 * TELL_SECONDS)
+    await ending
+    return idle, busy
+
+
+async def _claim(claims: Claims, pool: ObjectRef) -> float:
+    """Seconds until a claim has its address."""
+    uid = uuid4()
+    claim = ClaimRequest(Identity(uid, ObjectRef(NAMESPACE, f"claim-{uid.hex[:12]}"), 1), pool, actor="bench")
+    began = time.perf_counter()
+    (outcome,) = (await claims.allocate(pool, [claim])).outcomes
+    seconds = time.perf_counter() - began
+    if not isinstance(outcome, Granted):
+        raise TypeError(f"not granted: {outcome}")
+    return seconds

@@ -26,7 +26,7 @@ SERVE_LIMIT = 1000
 PLACES_LIMIT = 100
 """Claims of a queue that are kept informed of their place: further back it means little, and changes all the time."""
 
-EXPIRY_LIMIT = 25
+EXPIRY_LIMIT = 16
 """Leases ended by one statement, so that claims of their pools wait for milliseconds at most."""
 
 RENEWABLE_LIMIT = 10_000
