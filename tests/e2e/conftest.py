@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from hack.helm import helm
-from hack.image import make_operator
+from hack.image import make_operator, make_postgres
 from hack.node import ADDRESS, Node, acquire_node, lack_of_node
 from hack.places import ROOT
 from hack.postgres import Postgres
@@ -32,6 +32,9 @@ def node() -> Iterator[Node]:
     """The cluster; what connects to a pod's or a service's address from here gets there."""
     if lack := lack_of_node():
         pytest.skip(lack)
+    with timed("both images"):  # now: from the cluster's network nothing can be fetched that they lack
+        make_operator()
+        make_postgres()
     node = acquire_node()
     with timed("a cluster of two nodes"):
         node.start()
