@@ -16,6 +16,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     database_url: str = Field(description="PostgreSQL URL of the allocation store.")
+    owner_database_url: str = Field(
+        default="",
+        description="The same for the schema's owner, where that is another login: for `migrate` and `rebuild`.",
+    )
     statement_cache: bool = Field(default=True, description="Off behind PgBouncer in transaction mode before 1.21.")
     store_connections: int = Field(
         default=4, ge=1, le=64, description="Hot path; one statement is in flight per pool, so few suffice."

@@ -206,6 +206,12 @@ async def test_role_that_does_not_own_the_database(stranger: str) -> None:
     assert await fetch(stranger, "select current_setting('lock_timeout')") == [("0",)]
 
 
+async def test_the_operators_login_makes_no_schema(empty_database_url: str) -> None:
+    """Where there is none yet it is told whose turn it is."""
+    with pytest.raises(SchemaMismatchError, match="as its owner"):
+        await migrate(operator_url(empty_database_url))
+
+
 async def test_the_operators_login_only_looks(database_url: str) -> None:
     """A login that does not own the schema finds it up to date, or says who has to migrate it; it changes nothing."""
     assert await migrate(operator_url(database_url)) == []

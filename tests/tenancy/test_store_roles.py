@@ -3,14 +3,18 @@
 Tables, functions and privileges are asked of the catalog, so that new ones are tried, too.
 """
 
+import asyncio
 import re
+import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import asyncpg
 import pytest
 import pytest_asyncio
 
+from hack.places import ROOT
 from hack.postgres import Postgres
 from ipam_operator.errors import SchemaMismatchError
 from ipam_operator.store.database import Database
@@ -322,3 +326,55 @@ async def test_an_owner_who_may_not_make_roles_gets_them_later() -> None:
             assert await migrate(served) == []
             async with Database(served, connections=1) as database:
                 assert await database.value("lead", "me", 1.0) == 1
+
+
+@asynccontextmanager
+async def migrating(url: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`ipam-operator migrate` as the owner of an empty database, for an operator that is to log in as `served`."""
+    login = {"IPAM_DATABASE_URL": login_url(url, "served", "login"),
+             "IPAM_OWNER_DATABASE_URL": login_url(url, "owner", "login")}  # fmt: skip
+    async with session(url) as administrator:
+        await administrator.execute("create extension btree_gist; create role owner login password 'login'")
+        await administrator.execute("alter database ipam owner to owner")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "ipam_operator", "migrate", *arguments,
+        env={"PYTHONPATH": str(ROOT / "operator"), **login}, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def heard(process: asyncio.subprocess.Process, words: str) -> None:
+    """Wait until it says so."""
+    assert process.stderr is not None
+    said = b""
+    async with asyncio.timeout(30):
+        while words.encode() not in said:
+            said = await process.stderr.readline()
+            assert said, f"it ended without a word of {words}"
+
+
+async def test_migration_tells_of_an_operator_who_cannot_log_in() -> None:
+    """Given both logins it does the owner's part, and then fails if the operator's login is not there."""
+    with Postgres() as server:
+        async with migrating(server.url) as process:
+            await heard(process, 'password authentication failed for user "served"')
+            assert await process.wait() == 1
+        assert await migrate(login_url(server.url, "owner", "login")) == []
+
+
+async def test_migration_waits_until_the_operator_can_log_in() -> None:
+    """An administrator makes login, role and membership by and by; it ends well once the operator could serve."""
+    with Postgres() as server:
+        async with migrating(server.url, "--wait=60") as process, session(server.url) as administrator:
+            await heard(process, "waits for the database")
+            await administrator.execute("create role served login password 'login'")
+            await heard(process, "the operator's login: this login may not read the schema")
+            await administrator.execute("create role ipam_operator; grant ipam_operator to served")
+            assert await process.wait() == 0
+        async with Database(login_url(server.url, "served", "login"), connections=1) as database:
+            assert await database.value("lead", "me", 1.0) == 1

@@ -4,9 +4,11 @@ import argparse
 import asyncio
 import getpass
 import logging
+import math
 import sys
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 import uvloop
 
@@ -20,6 +22,7 @@ from ipam_operator.kube.backoff import CappedBackoff
 from ipam_operator.net.cidr import AddressOrPrefix, parse_address_or_prefix
 from ipam_operator.store import migrate
 
+T = TypeVar("T")
 Work = Callable[[Settings, argparse.Namespace], Coroutine[Any, Any, int | None]]
 _log = logging.getLogger("ipam_operator")
 
@@ -58,7 +61,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="run the operator until SIGTERM (settings: IPAM_* variables)")
-    commands.add_parser("migrate", help="bring the database's schema up to date")
+    migrated = commands.add_parser("migrate", help="bring the database's schema up to date")
+    migrated.add_argument(
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="for a database, or a login of the operator, that is not there yet (default: 0)",
+    )
     rebuilt = commands.add_parser("rebuild", help="fill an empty store with what the cluster's claims show")
     rebuilt.add_argument("--merge", action="store_true", help="also a store that is not empty; what it has stays")
     confirm = commands.add_parser("confirm", help="let through what a brake has stopped")
@@ -87,23 +97,35 @@ def _pool(text: str) -> ObjectRef:
 
 
 async def _run(settings: Settings, _options: argparse.Namespace) -> None:
-    for delay in CappedBackoff(0.5, 5.0):
-        try:
-            await (migrate.migrate if settings.migrate else migrate.verify)(settings.database_url)
-            break
-        except StoreUnavailableError as error:
-            _log.warning("the schema waits for the database: %s", error)
-            await asyncio.sleep(delay)
+    await _patiently(lambda: (migrate.migrate if settings.migrate else migrate.verify)(settings.database_url))
     await operator.run(settings)
 
 
-async def _migrate(settings: Settings, _options: argparse.Namespace) -> None:
-    applied = await migrate.migrate(settings.database_url)
+async def _patiently(work: Callable[[], Awaitable[T]], seconds: float = math.inf) -> T:
+    limit = time.monotonic() + seconds
+    for delay in CappedBackoff(0.5, 5.0):
+        try:
+            return await work()
+        except StoreUnavailableError as error:
+            if time.monotonic() + delay > limit:
+                raise
+            _log.warning("the schema waits for the database: %s", error)
+            await asyncio.sleep(delay)
+    raise AssertionError("unreachable: the delays are endless")
+
+
+async def _migrate(settings: Settings, options: argparse.Namespace) -> None:
+    applied = await _patiently(lambda: _as_owner(settings), options.wait)
     print("\n".join(applied) if applied else "up to date")
 
 
+async def _as_owner(settings: Settings) -> list[str]:
+    url, owner_url = settings.database_url, settings.owner_database_url
+    return await (migrate.migrate_for(url, owner_url) if owner_url else migrate.migrate(url))
+
+
 async def _rebuild(settings: Settings, options: argparse.Namespace) -> int:
-    await (migrate.migrate if settings.migrate else migrate.verify)(settings.database_url)
+    await (_as_owner(settings) if settings.migrate else migrate.verify(settings.database_url))
     done = await rebuild.rebuild(settings, merge=options.merge)
     left = done.taken_in.left
     print(f"{done.networks} networks and {done.pools} pools are in service")

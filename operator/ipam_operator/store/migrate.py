@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from ipam_operator.errors import SchemaMismatchError
+from ipam_operator.errors import SchemaMismatchError, StoreUnavailableError
 from ipam_operator.store.database import connect
 from ipam_operator.store.queries import functions
 
@@ -56,7 +56,7 @@ async def migrate(url: str) -> list[str]:
             await connection.execute("select pg_advisory_xact_lock($1)", _LOCK)
             await connection.execute("set local lock_timeout = '60s'")
             await connection.execute("set local statement_timeout = '600s'")
-            await connection.execute("create schema if not exists ipam")
+            await _make_schema(connection)
             await connection.execute("set local search_path = ipam, public")
             await connection.execute(
                 "create table if not exists ipam.migration ("
@@ -65,6 +65,21 @@ async def migrate(url: str) -> list[str]:
             return await _apply(connection)
     finally:
         await connection.close()
+
+
+async def migrate_for(url: str, owner_url: str) -> list[str]:
+    """Migrate as the schema's owner for an operator that logs in as somebody else; returns the files applied.
+
+    Raises:
+        SchemaMismatchError: as `migrate` does.
+        StoreUnavailableError: the operator's login is not there yet, or not yet a member of ipam_operator.
+    """
+    applied = await migrate(owner_url)
+    try:
+        await verify(url)
+    except SchemaMismatchError as error:  # the owner has just brought the schema up to date: it is the login
+        raise StoreUnavailableError(f"the operator's login: {error}") from error
+    return applied
 
 
 async def verify(url: str) -> None:
@@ -78,6 +93,15 @@ async def verify(url: str) -> None:
         await _check(connection, "run `ipam-operator migrate`")
     finally:
         await connection.close()
+
+
+async def _make_schema(connection: Any) -> None:
+    try:
+        await connection.execute("create schema if not exists ipam")
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise SchemaMismatchError(
+            "the database has no schema yet, and this login may not make it: run `ipam-operator migrate` as its owner"
+        ) from error
 
 
 async def _check(connection: Any, remedy: str) -> None:
