@@ -155,6 +155,7 @@ def bench(arguments: Sequence[str]) -> int:
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("IPAM_")},
             **shown,
+            "IPAM_DATABASE_URL": stack.owner_database_url,
             "PATH": f"{shown['PATH']}{os.pathsep}{os.environ.get('PATH', '')}",
             "IPAM_TEST_OPERATOR_KUBECONFIG": str(stack.operator_kubeconfig),
         }

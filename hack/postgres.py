@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import asyncpg
+
 from hack.places import NAME, is_root, make_temporary
 from hack.postgres_binaries import find, has_extension
 from hack.processes import TIED, end, spawn, tail, wait_ready
@@ -21,6 +23,7 @@ from hack.processes import TIED, end, spawn, tail, wait_ready
 LOOPBACK = "127.0.0.1"
 OWNER = "ipam"
 DATABASE = "ipam"
+OPERATOR = "ipam_service"
 START_SECONDS = 60.0
 #: Another took our port, or the backends of a crashed server are not all gone yet: try again.
 PASSING = ("could not bind", "pre-existing shared memory block")
@@ -74,6 +77,21 @@ class Postgres:
     def url_for(self, database: str) -> str:
         """The same of another database."""
         return f"postgresql://{OWNER}:{self.password}@{self.address}:{self.port}/{database}"
+
+    async def operator_url(self) -> str:
+        """Of the database `ipam`, for a login that may do what the operator has to, with a new password each time.
+
+        Migrations make the role that it is a member of, so these come first.
+        """
+        password = secrets.token_hex(16)
+        connection = await asyncpg.connect(self.url)
+        try:
+            known = await connection.fetchval("select count(*) from pg_roles where rolname = $1", OPERATOR)
+            await connection.execute(f"{'alter' if known else 'create'} role {OPERATOR} login password '{password}'")
+            await connection.execute(f"grant ipam_operator to {OPERATOR}")
+        finally:
+            await connection.close()
+        return f"postgresql://{OPERATOR}:{password}@{self.address}:{self.port}/{DATABASE}"
 
     @property
     def pid(self) -> int:

@@ -87,6 +87,7 @@ class Stack:
         self.operator_kubeconfig = self.state / "operator.kubeconfig"
         self.environment_file = self.state / "env"
         self.database_url = ""
+        self.owner_database_url = ""
         self._durable = durable
         self._with_operator = operator
         self._started = started
@@ -135,6 +136,7 @@ class Stack:
         return {
             "KUBECONFIG": str(self.kubeconfig),
             "IPAM_DATABASE_URL": self.database_url,
+            "IPAM_OWNER_DATABASE_URL": self.owner_database_url,
             "PATH": os.pathsep.join(map(str, directories)),
         }
 
@@ -156,25 +158,25 @@ class Stack:
         with step("control plane: choose"):
             source = acquire()
         with step("PostgreSQL"):
-            self._start_postgres()
+            postgres = self._start_postgres()
         with step("control plane"):
             self._start_cluster(source)
         with step("CRDs and permissions"):
             install(self.cluster)
             self.cluster.service_account_kubeconfig(NAMESPACE, SERVICE_ACCOUNT, self.operator_kubeconfig)
         with step("schema of the store"):
-            self._migrate()
+            asyncio.run(self._migrate(postgres))
         if self._with_operator:
             with step("operator"):
                 self._start_operator()
         self._write_environment()
 
-    def _start_postgres(self) -> None:
-        self._postgres = Postgres(server_state(self.state), durable=self._durable)
-        self._postgres.start()
-        self._started("postgres", self._postgres.pid)
-        self.database_url = self._postgres.url
-        self._link_log("postgres.log", self._postgres.log)
+    def _start_postgres(self) -> Postgres:
+        self._postgres = postgres = Postgres(server_state(self.state), durable=self._durable)
+        postgres.start()
+        self._started("postgres", postgres.pid)
+        self._link_log("postgres.log", postgres.log)
+        return postgres
 
     def _start_cluster(self, source: Source) -> None:
         directory = self.state / "control-plane"
@@ -188,10 +190,12 @@ class Stack:
         self.kubeconfig.touch(mode=0o600)
         self.kubeconfig.write_bytes(self._cluster.kubeconfig.read_bytes())
 
-    def _migrate(self) -> None:
+    async def _migrate(self, postgres: Postgres) -> None:
         from ipam_operator.store.migrate import migrate
 
-        asyncio.run(migrate(self.database_url))
+        self.owner_database_url = postgres.url
+        await migrate(self.owner_database_url)
+        self.database_url = await postgres.operator_url()
 
     def _start_operator(self) -> None:
         port_file, log = self.state / "operator.port", self.logs / "operator.log"
