@@ -14,7 +14,8 @@ import pytest
 from hack.places import temporary
 from hack.postgres import LOOPBACK, free_port, server_user
 from hack.postgres_binaries import find
-from ipam_operator.store.migrate import migrate
+from ipam_operator.errors import SchemaMismatchError
+from ipam_operator.store.migrate import migrate, migrate_for, verify
 from tests.chart.support import CHART
 
 pytestmark = pytest.mark.db
@@ -29,8 +30,9 @@ class Bundled:
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.port = directory, free_port()
-        self.home, self.secret = directory / "data", directory / "password"
+        self.home, self.secrets = directory / "data", directory / "passwords"
         self.home.mkdir()
+        self.secrets.mkdir()
         shutil.copy(SCRIPT, directory / "start.sh")
         self._user = server_user()
         self.own(self.home)
@@ -38,15 +40,15 @@ class Bundled:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, password: str, *, wait: bool = True, path: str = "") -> None:
-        """Start with this password in the Secret."""
+        """Start with this password in the owner's Secret, and twice the same in the operator's."""
         self._starts += 1
-        self.secret.write_text(password)
-        self.secret.chmod(0o644)
+        (self.secrets / "owner").write_text(password)
+        (self.secrets / "operator").write_text(password * 2)
         guard = [] if self._user is None else ["setpriv", f"--reuid={self._user.pw_uid}", "--clear-groups"]
         environment = {
             "PATH": path or f"{find()}{os.pathsep}{os.environ['PATH']}",
             "PGHOME": str(self.home),
-            "PGPASSWORDFILE": str(self.secret),
+            "IPAM_PASSWORDS": str(self.secrets),
         }
         options = [f"--port={self.port}", "--fsync=off", f"--unix_socket_directories={self.home}"]
         with (self.directory / "log").open("ab") as log:
@@ -92,28 +94,62 @@ def bundled() -> Iterator[Bundled]:
         made.stop()
 
 
-async def ask(bundled: Bundled, password: str, query: str) -> object:
-    """One value, as the operator's role."""
-    connection = await asyncpg.connect(
-        host=LOOPBACK, port=bundled.port, user="ipam", database="ipam", password=password
-    )
+async def ask(bundled: Bundled, password: str, query: str, user: str = "ipam") -> object:
+    """One value, by default as the schema's owner."""
+    connection = await asyncpg.connect(host=LOOPBACK, port=bundled.port, user=user, database="ipam", password=password)
     try:
         return await connection.fetchval(query)
     finally:
         await connection.close()
 
 
+def url(bundled: Bundled, password: str, user: str = "ipam") -> str:
+    """What stands in a Secret."""
+    return f"postgresql://{user}:{password}@{LOOPBACK}:{bundled.port}/ipam"
+
+
 async def test_volume_outlives_its_secret(bundled: Bundled) -> None:
-    """The operator's role can make the schema and is no superuser; data stay, and a new password opens them."""
+    """Its owner can make the schema and is no superuser; data stay, and new passwords open them, both."""
     bundled.start("first")
-    await migrate(f"postgresql://ipam:first@{LOOPBACK}:{bundled.port}/ipam")
+    await migrate_for(url(bundled, "firstfirst", "ipam_service"), url(bundled, "first"))
     assert await ask(bundled, "first", "select rolsuper from pg_roles where rolname = current_user") is False
     before = await ask(bundled, "first", "select count(*) from ipam.migration")
     assert bundled.stop() == 0, bundled.log()
     bundled.start(ODD)
     assert await ask(bundled, ODD, "select count(*) from ipam.migration") == before
-    with pytest.raises(asyncpg.InvalidPasswordError):
-        await ask(bundled, "first", "select 1")
+    assert await ask(bundled, ODD * 2, "select count(*) from ipam.migration", "ipam_service") == before
+    for user, password in (("ipam", "first"), ("ipam_service", "firstfirst"), ("ipam_service", ODD)):
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await ask(bundled, password, "select 1", user)
+
+
+async def test_the_operators_login_cannot_change_the_ledger(bundled: Bundled) -> None:
+    """It reads, and neither writes nor becomes the owner."""
+    bundled.start("p")
+    await migrate_for(url(bundled, "pp", "ipam_service"), url(bundled, "p"))
+    assert await ask(bundled, "pp", "select count(*) from ipam.lease", "ipam_service") == 0
+    for query in ("delete from ipam.lease", "set role ipam", "create table public.mine (a int)"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await ask(bundled, "pp", query, "ipam_service")
+
+
+async def test_volume_of_before_the_second_login(bundled: Bundled) -> None:
+    """A volume that knows the owner alone gets roles and login at the next start, and rights by the next migration."""
+    bundled.start("p")
+    await migrate(url(bundled, "p"))
+    administrator = await asyncpg.connect(host=str(bundled.home), port=bundled.port, user="postgres", database="ipam")
+    try:
+        for role in ("ipam_service", "ipam_operator", "ipam_tenant"):
+            await administrator.execute(f"drop owned by {role}; drop role {role}")
+    finally:
+        await administrator.close()
+    assert await migrate(url(bundled, "p")) == [], "the older operator starts again"
+    bundled.stop()
+    bundled.start("p")
+    with pytest.raises(SchemaMismatchError):
+        await verify(url(bundled, "pp", "ipam_service"))
+    await migrate_for(url(bundled, "pp", "ipam_service"), url(bundled, "p"))
+    await verify(url(bundled, "pp", "ipam_service"))
 
 
 async def test_start_after_a_crash(bundled: Bundled) -> None:

@@ -145,18 +145,30 @@ def test_every_profile_is_accepted(release: Release) -> None:
         release.cluster.run_kubectl("wait", *gone)
 
 
-def test_password_of_the_bundled_database_stays(release: Release) -> None:
-    """An upgrade keeps the password that the first installation drew: the database knows no other."""
-    release.put(database={"mode": "bundled"})
-    first = release.get("secret", f"{NAME}-database")
-    release.put(database={"mode": "bundled"}, replicaCount=1)
-    second = release.get("secret", f"{NAME}-database")
-    assert first
-    assert second
-    assert first["data"] == second["data"]
-    url = urlsplit(base64.b64decode(first["data"]["url"]).decode())
-    assert url.password == base64.b64decode(first["data"]["password"]).decode()
-    assert url.hostname == f"{NAME}-postgres.{NAMESPACE}.svc"
+def test_passwords_of_the_bundled_database_stay(release: Release) -> None:
+    """An upgrade keeps the passwords that the first installation drew, one for each login."""
+    bundled = {"mode": "bundled"}
+    release.put(database=bundled)
+    first = passwords(release)
+    release.put(database=bundled, replicaCount=1)
+    assert passwords(release) == first
+    owner, operator = first
+    assert owner["password"] != operator["password"]
+    for user, said in (("ipam", owner), ("ipam_service", operator)):
+        url = urlsplit(said["url"])
+        assert (url.username, url.password, url.hostname) == (
+            user, said["password"], f"{NAME}-postgres.{NAMESPACE}.svc"
+        )  # fmt: skip
+
+
+def passwords(release: Release) -> list[dict[str, str]]:
+    """What stands in the Secrets of the owner and of the operator."""
+    found = [release.get("secret", f"{NAME}-{name}") for name in ("database", "database-login")]
+    return [
+        {name: base64.b64decode(text).decode() for name, text in one["data"].items()}
+        for one in found
+        if one is not None
+    ]
 
 
 def test_claims_outlive_the_release(release: Release) -> None:

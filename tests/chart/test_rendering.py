@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
@@ -316,19 +317,53 @@ def test_tls_to_the_database() -> None:
         assert any(variables[name].startswith(f"{path}/") for path in mounted)
 
 
-def test_owner_of_the_schema_only_migrates() -> None:
-    """The owner's URL is the init container's alone; the operator itself has its own."""
-    pod = one(render(PROFILES["external with all of TLS"]), "Deployment")["spec"]["template"]["spec"]
+LOGINS = {
+    "external with all of TLS": (("dsn", "url"), ("owner", "url")),
+    "development": (("ipam-operator-database-login", "url"), ("ipam-operator-database", "url")),
+    "cloudnativepg": (("ipam-operator-database-login", "url"), ("ipam-operator-postgres-app", "uri")),
+}
+"""Secret and key of the operator's URL and of the owner's."""
+
+
+def secrets(container: Json) -> dict[str, tuple[str, str]]:
+    """A container's variables that come from Secrets: which, and which key of it."""
+    sources = {row["name"]: row.get("valueFrom", {}).get("secretKeyRef") for row in container["env"]}
+    return {name: (source["name"], source["key"]) for name, source in sources.items() if source}
+
+
+@pytest.mark.parametrize("profile", LOGINS)
+def test_owner_of_the_schema_only_migrates(profile: str) -> None:
+    """The owner's URL is the init container's alone; the operator itself has its own, with the same protection."""
+    pod = one(render(PROFILES[profile]), "Deployment")["spec"]["template"]["spec"]
     (migrate,), (operator,) = pod["initContainers"], pod["containers"]
-
-    def secret(container: Json) -> str:
-        (url,) = (row["valueFrom"]["secretKeyRef"] for row in container["env"] if row["name"] == "IPAM_DATABASE_URL")
-        return str(url["name"])
-
-    assert (migrate["args"], secret(migrate), secret(operator)) == (["migrate"], "owner", "dsn")
+    its, owner = LOGINS[profile]
+    served = secrets(operator)
+    assert served["IPAM_DATABASE_URL"] == its
+    assert secrets(migrate) == {**served, "IPAM_OWNER_DATABASE_URL": owner}
+    assert owner[0] not in json.dumps(operator).replace(f'"{its[0]}"', "")
+    assert migrate["args"] == ["migrate", "--wait=900"]
     assert {"name": "IPAM_MIGRATE", "value": "false"} in operator["env"]
     assert [row for row in migrate["env"] if row["name"].startswith("PGSSL")] == [
         row for row in operator["env"] if row["name"].startswith("PGSSL")
+    ]
+
+
+def test_bundled_secrets_of_others_are_two() -> None:
+    """Who makes the owner's Secret is asked for the operator's, too; then no password is drawn."""
+    bundled: Json = {"existingSecret": "mine"}
+    with pytest.raises(RefusedError, match="operatorSecret is needed beside existingSecret"):
+        render({"database": {"mode": "bundled", "bundled": bundled}})
+    bundled["operatorSecret"] = "served"
+    objects = render({"database": {"mode": "bundled", "bundled": bundled}})
+    assert not [body for body in objects if body["kind"] == "Secret"]
+    (volume,) = (
+        volume["projected"]["sources"]
+        for volume in one(objects, "StatefulSet", "ipam-operator-postgres")["spec"]["template"]["spec"]["volumes"]
+        if volume["name"] == "passwords"
+    )
+    assert [(source["secret"]["name"], source["secret"]["items"]) for source in volume] == [
+        ("mine", [{"key": "password", "path": "owner"}]),
+        ("served", [{"key": "password", "path": "operator"}]),
     ]
 
 
@@ -343,14 +378,29 @@ def test_cloudnativepg_without_its_operator_is_refused() -> None:
 
 
 def test_cloudnativepg_is_checked_in_full() -> None:
-    """The operator reads the Secret that CloudNativePG makes, and checks the server's name against its authority."""
+    """The operator checks the server's name against the authority of CloudNativePG."""
     objects = render(PROFILES["cloudnativepg"])
     cluster = one(objects, "Cluster", "ipam-operator-postgres")
     assert cluster["spec"]["postgresql"]["synchronous"] == {"method": "any", "number": 1}
-    (container,) = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
-    (url,) = (row["valueFrom"] for row in container["env"] if row["name"] == "IPAM_DATABASE_URL")
-    assert url == {"secretKeyRef": {"name": "ipam-operator-postgres-app", "key": "uri"}}
     assert environment(objects)["PGSSLMODE"] == "verify-full"
+
+
+def test_cloudnativepg_makes_the_operators_login() -> None:
+    """It manages the roles and a login with the password of the Secret that the operator reads; users' roles stay."""
+    mine = {"name": "mine", "login": True}
+    values = {"database": {"mode": "cloudnativepg", "cloudnativepg": {"spec": {"managed": {"roles": [mine]}}}}}
+    objects = render(values)
+    *ours, last = one(objects, "Cluster", "ipam-operator-postgres")["spec"]["managed"]["roles"]
+    assert [role["name"] for role in ours] == ["ipam_operator", "ipam_tenant", "ipam_service"]
+    assert last == mine
+    assert [role["login"] for role in ours] == [False, False, True]
+    assert ours[2]["inRoles"] == ["ipam_operator"]
+    secret = one(objects, "Secret", ours[2]["passwordSecret"]["name"])
+    assert (secret["type"], secret["metadata"]["labels"]["cnpg.io/reload"]) == ("kubernetes.io/basic-auth", "true")
+    said = secret["stringData"]
+    url = urlsplit(said["url"])
+    assert (url.username, url.password) == ("ipam_service", said["password"]) == (said["username"], said["password"])
+    assert (url.hostname, url.path) == ("ipam-operator-postgres-rw.ipam-system.svc", "/ipam")
 
 
 def test_image_by_digest() -> None:

@@ -7,11 +7,13 @@ import re
 import signal
 import subprocess
 import time
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 from hack.install import await_served
 from hack.node import Node
@@ -131,6 +133,16 @@ class Release:
         """The operator's pods that are not ending."""
         listed = json.loads(self.kubectl("get", "pods", "-l", OPERATORS, "-o", "json"))["items"]
         return [pod for pod in listed if "deletionTimestamp" not in pod["metadata"]]
+
+    def database_url(self) -> str:
+        """With which the pods log in, for somebody who has no name service: its host is the Service's address."""
+        (container,) = self.pods()[0]["spec"]["containers"]
+        (source,) = (row["valueFrom"] for row in container["env"] if row["name"] == "IPAM_DATABASE_URL")
+        secret = json.loads(self.kubectl("get", "secret", source["secretKeyRef"]["name"], "-o", "json"))
+        url = b64decode(secret["data"][source["secretKeyRef"]["key"]]).decode()
+        name = str(urlsplit(url).hostname)
+        address = self.kubectl("get", "service", name.split(".", maxsplit=1)[0], "-o", "jsonpath={.spec.clusterIP}")
+        return url.replace(f"@{name}:", f"@{address}:")
 
     async def leader(self) -> Json:
         """Ask the pods until one says that it leads."""

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from hack.image import make_postgres
@@ -19,6 +20,8 @@ from tests.support.cluster import Api, ApiError, Json
 PAGE = ROOT / "docs" / "operations" / "uninstall.md"
 HOST = MACHINES[0].name
 """Of the database's volume, and so of its pod."""
+LOGINS = "select array_agg(distinct usename::text) from pg_stat_activity where datname = 'ipam'"
+"""Of whoever is connected, which every login may see."""
 VOLUME = f"data-{RELEASE}-postgres-0"
 pytestmark = pytest.mark.timeout(240)
 
@@ -98,6 +101,24 @@ def test_the_release_tests_itself(installed: Release) -> None:
     assert re.search(r"Phase:\s+Succeeded", said), said
     left = installed.node.run_kubectl("get", "ipclaims,ippools,ipnetworks", "-A", "-o", "name").split()
     assert left == []
+
+
+async def test_the_operators_login_cannot_change_the_ledger(installed: Release, place: Tenant) -> None:
+    """What the pods log in with reads the ledger; it cannot change it past the functions, nor become who could."""
+    await place.space()
+    await place.claim()
+    await place.bound("claim")
+    served = await asyncpg.connect(installed.database_url())
+    try:
+        held = "select count(*) from ipam.lease where namespace = $1"
+        assert await served.fetchval(held, place.namespace) == 1
+        assert await served.fetchval(LOGINS) == ["ipam_service"]
+        for refused in ("delete from ipam.lease", "update ipam.lease set addr = addr", "set role ipam"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await served.execute(refused)
+        assert await served.fetchval(held, place.namespace) == 1
+    finally:
+        await served.close()
 
 
 async def test_uninstalled_and_installed_again_nothing_has_changed(installed: Release, place: Tenant, api: Api) -> None:

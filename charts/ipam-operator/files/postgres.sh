@@ -1,7 +1,7 @@
 #!/bin/sh
 # Start the bundled PostgreSQL from any image that has its programs: on PATH, or where Debian puts them. Works under any
-# UID and with a read-only root. The first start makes the database; every start sets the password of the Secret anew, so
-# that a volume that outlived its Secret opens again.
+# UID and with a read-only root. The first start makes the database; every start sets the passwords of the Secrets anew, so
+# that a volume that outlived them opens again, and makes the operator's login, which older volumes do not know.
 set -eu
 umask 0077
 # NSS of initdb and of the single-user server wants a name for our UID. Kubernetes mounts what `identity` writes.
@@ -28,7 +28,10 @@ single() {
   "$bin/postgres" --single -D "$1" -c logging_collector=off "$2" >/dev/null
 }
 quoted() {
-  sed "s/'/''/g" "${PGPASSWORDFILE:-/etc/ipam/database/password}"
+  sed "s/'/''/g" "${IPAM_PASSWORDS:-/etc/ipam/passwords}/$1"
+}
+unless_there() {
+  printf "do 'begin create role %s; exception when duplicate_object then null; end'\n" "$@"
 }
 
 if [ ! -d "$data" ]; then
@@ -51,7 +54,10 @@ if [ "$stored" != "$version" ]; then
 fi
 rm -f "$data/postmaster.pid" # of a pod that is gone: the volume is ours alone
 single "$data" postgres <<SQL
-alter role ipam password '$(quoted)'
+alter role ipam password '$(quoted owner)'
+$(unless_there ipam_operator ipam_tenant ipam_service)
+alter role ipam_service login password '$(quoted operator)'
+grant ipam_operator to ipam_service
 SQL
 # PID 1 without a shell around it: `kill -INT 1` before the pod ends asks for a fast shutdown.
 exec "$bin/postgres" -D "$data" -c listen_addresses='*' -c port=5432 -c unix_socket_directories=/tmp \

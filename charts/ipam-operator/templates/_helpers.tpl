@@ -56,43 +56,49 @@ app.kubernetes.io/component: postgres
 {{- end -}}
 {{- end }}
 
-{{/* Name of the Secret with the operator's database URL. */}}
-{{- define "ipam.databaseSecret" -}}
+{{/* Whose URLs are where, as a mapping: {operator: {name, key}}, and the schema's {owner: {name, key}} where that is another. */}}
+{{- define "ipam.databaseSecrets" -}}
 {{- $database := .Values.database -}}
 {{- if eq $database.mode "bundled" -}}
-{{- default (printf "%s-database" (include "ipam.fullname" .)) $database.bundled.existingSecret -}}
+operator: {name: {{ include "ipam.operatorSecret" . }}, key: url}
+owner: {name: {{ include "ipam.bundledSecret" . }}, key: url}
 {{- else if eq $database.mode "cloudnativepg" -}}
-{{- include "ipam.postgresName" . }}-app
-{{- else if $database.external.url -}}
-{{- include "ipam.fullname" . }}-database
+operator: {name: {{ include "ipam.operatorSecret" . }}, key: url}
+owner: {name: {{ include "ipam.postgresName" . }}-app, key: uri}
 {{- else -}}
-{{- required "database.external needs an existingSecret, or an url" $database.external.existingSecret -}}
+{{- $external := $database.external -}}
+{{- if $external.url -}}
+operator: {name: {{ include "ipam.fullname" . }}-database, key: url}
+{{- else -}}
+operator: {name: {{ required "database.external needs an existingSecret, or an url" $external.existingSecret }}, key: {{ $external.key | quote }}}
+{{- end }}
+{{- with $external.ownerSecret }}
+{{- if .name }}
+owner: {name: {{ .name }}, key: {{ .key | quote }}}
+{{- end }}
+{{- end }}
 {{- end -}}
 {{- end }}
 
-{{- define "ipam.databaseKey" -}}
-{{- if eq .Values.database.mode "cloudnativepg" -}}
-uri
-{{- else if and (eq .Values.database.mode "external") (not .Values.database.external.url) -}}
-{{- .Values.database.external.key -}}
+{{/* Of the bundled database: the Secret of the schema's owner. */}}
+{{- define "ipam.bundledSecret" -}}
+{{- default (printf "%s-database" (include "ipam.fullname" .)) .Values.database.bundled.existingSecret -}}
+{{- end }}
+
+{{/* Of the two databases that the chart makes: the Secret of the operator's own login. */}}
+{{- define "ipam.operatorSecret" -}}
+{{- $its := index .Values.database .Values.database.mode -}}
+{{- if and (eq .Values.database.mode "bundled") $its.existingSecret -}}
+{{- required "database.bundled.operatorSecret is needed beside existingSecret: a Secret with the keys password and url of the login ipam_service" $its.operatorSecret -}}
 {{- else -}}
-url
+{{- default (printf "%s-database-login" (include "ipam.fullname" .)) $its.operatorSecret -}}
 {{- end -}}
 {{- end }}
 
-{{/* The Secret that this chart makes, as `stringData`; empty where others make it. */}}
-{{- define "ipam.ownSecret" -}}
-{{- $database := .Values.database -}}
-{{- if and (eq $database.mode "external") $database.external.url -}}
-url: {{ $database.external.url | quote }}
-{{- else if and (eq $database.mode "bundled") (not $database.bundled.existingSecret) -}}
-{{- $name := include "ipam.databaseSecret" . -}}
-{{- $known := (lookup "v1" "Secret" .Release.Namespace $name).data | default dict -}}
-{{- $password := randAlphaNum 32 -}}
-{{- with $known.password }}{{ $password = b64dec . }}{{ end -}}
-password: {{ $password | quote }}
-url: {{ printf "postgresql://ipam:%s@%s.%s.svc:5432/ipam" $password (include "ipam.postgresName" .) .Release.Namespace | quote }}
-{{- end -}}
+{{/* The password in a Secret of ours, which is made once: {context, name}. */}}
+{{- define "ipam.password" -}}
+{{- $known := (lookup "v1" "Secret" .context.Release.Namespace .name).data | default dict -}}
+{{- if $known.password -}}{{ b64dec $known.password }}{{- else -}}{{ randAlphaNum 32 }}{{- end -}}
 {{- end }}
 
 {{/* PostgreSQL's own variables for a protected connection, and where its certificates lie. Takes {mode, caSecret, clientSecret}. */}}
@@ -110,6 +116,27 @@ url: {{ printf "postgresql://ipam:%s@%s.%s.svc:5432/ipam" $password (include "ip
   value: /etc/ipam/database-client/tls.crt
 - name: PGSSLKEY
   value: /etc/ipam/database-client/tls.key
+{{- end }}
+{{- end }}
+
+{{/* How the operator reaches its store. Takes {values, secret: {name, key}, tls}. */}}
+{{- define "ipam.databaseEnv" -}}
+- name: IPAM_DATABASE_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ .secret.name }}
+      key: {{ .secret.key }}
+{{- with .values.database.external.passwordSecret }}
+{{- if and .name (eq $.values.database.mode "external") }}
+- name: PGPASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ .name }}
+      key: {{ .key }}
+{{- end }}
+{{- end }}
+{{- with include "ipam.tlsEnv" .tls | trim }}
+{{ . }}
 {{- end }}
 {{- end }}
 
