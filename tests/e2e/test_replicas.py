@@ -1,16 +1,20 @@
 """Two replicas on two nodes, while claims keep coming: nothing is lost, doubled or leaked, and service goes on."""
 
+import asyncio
 from asyncio import to_thread as aside
 
 import pytest
 
 from hack.node import MACHINES
-from tests.apiserver.support import Ledger, Tenant, agreement
-from tests.e2e.support import Flow, Release, ready, say, timed
-from tests.support.cluster import Json
+from tests.apiserver.support import Ledger, Tenant, Writes, agreement, eventually
+from tests.e2e.support import DEPLOYMENT, Flow, Release, fetch, ready, say, timed
+from tests.support.cluster import Api, Json, condition
+from tests.support.metrics import parse
 
 pytestmark = pytest.mark.timeout(240)
 ROOM = "10.0.0.0/20"
+CLAIMS = 300
+COUNTED = (("IPPool", "pool"), ("IPNetwork", "net"))
 LEADER_SECONDS = 10.0
 """The default of IPAM_LEADER_SECONDS: so long a lead outlives its holder; a standby looks five times as often."""
 DRAIN = ("drain", "--ignore-daemonsets", "--delete-emptydir-data")
@@ -18,9 +22,9 @@ DRAIN = ("drain", "--ignore-daemonsets", "--delete-emptydir-data")
 
 @pytest.fixture(scope="module")
 def installed(release: Release) -> Release:
-    """The chart on a database outside of all pods."""
+    """The chart on a database outside of all pods, with counters and audits that a test can wait for."""
     with timed("helm install --wait: operator on an external database"):
-        release.install()
+        release.install(settings={"poolTimerSeconds": 1, "auditTimerSeconds": 1})
     return release
 
 
@@ -41,6 +45,40 @@ async def test_scaled_down_and_up_again(installed: Release, place: Tenant, books
     say(f"scaled 2 -> 1 -> 2: {tally}")
     await agreement(place, books)
     assert len(installed.pods()) == 2
+
+
+async def test_k10_restart_writes_nothing(installed: Release, place: Tenant, api: Api) -> None:
+    """K10: with both replicas new, the leader compares all claims with the store, twice, and writes to no object."""
+    names = [f"c{number}" for number in range(CLAIMS)]
+    await place.space(ROOM)
+    await place.claims(names)
+    await place.bound(*names)
+    await asyncio.gather(*(place.capacity(kind, name, allocated=str(CLAIMS)) for kind, name in COUNTED))
+    await eventually(lambda: audited(place), "the network is audited")
+    before = {pod["metadata"]["uid"] for pod in installed.pods()}
+    writes = await Writes.begin(api)
+    with timed(f"both replicas replaced over {CLAIMS} claims, until the new leader has compared them twice"):
+        await aside(installed.kubectl, "rollout", "restart", DEPLOYMENT)
+        await aside(installed.await_rollout)
+        leader = await installed.leader()
+        assert leader["metadata"]["uid"] not in before
+        await eventually(lambda: asked_twice(leader, "tidy"), "two resyncs")
+        await eventually(lambda: asked_twice(leader, "untiled"), "two audits")
+    assert set(await writes.now()) <= {"events"}, "Kubernetes tells of its pods, and that is all"
+    await place.claim("more")
+    await place.bound("more")
+    assert set(await writes.of_claims()) == {"ipclaims", "ipclaims/status"}, "what is written is counted"
+
+
+async def audited(place: Tenant) -> bool:
+    """Whether the network says that nothing in it conflicts, which it says once."""
+    return condition(await place.get("IPNetwork", "net"), "ConflictFree") is not None
+
+
+async def asked_twice(pod: Json, operation: str) -> bool:
+    """Whether the operator in this pod has sent the store such a statement at least twice."""
+    said = parse(await fetch(pod["status"]["podIP"], "/metrics"))
+    return said.total("ipam_store_statements_total", operation=operation) >= 2
 
 
 async def test_killed_leader_is_replaced(installed: Release, place: Tenant, books: Ledger) -> None:
