@@ -16,6 +16,7 @@ from typing import Self
 
 import asyncpg
 
+from hack.pki import Pki
 from hack.places import NAME, is_root, make_temporary
 from hack.postgres_binaries import find, has_extension
 from hack.processes import TIED, end, spawn, tail, wait_ready
@@ -25,6 +26,7 @@ OWNER = "ipam"
 DATABASE = "ipam"
 OPERATOR = "ipam_service"
 START_SECONDS = 60.0
+CERTIFICATE = {"cert": "crt", "key": "key"}
 #: Another took our port, or the backends of a crashed server are not all gone yet: try again.
 PASSING = ("could not bind", "pre-existing shared memory block")
 #: sun_path holds 107 bytes; the file is called .s.PGSQL.65535.
@@ -54,14 +56,23 @@ class Postgres:
             None makes a temporary one and removes it. As root it must be readable by others.
         durable: False turns fsync off: for tests, whose data nobody misses after a power cut.
         address: where it listens beside loopback, and the host of its URLs: for pods, which cannot reach ours.
+        pki: whose server certificate it shows; None speaks no TLS. With it, who comes from elsewhere must.
     """
 
-    def __init__(self, state_dir: Path | None = None, *, durable: bool = False, address: str = LOOPBACK) -> None:
+    def __init__(
+        self,
+        state_dir: Path | None = None,
+        *,
+        durable: bool = False,
+        address: str = LOOPBACK,
+        pki: Pki | None = None,
+    ) -> None:
         self._temporary = state_dir is None
         self._user = server_user()
         self.dir = make_temporary("pg") if state_dir is None else state_dir
         self.durable = durable
         self.address = address
+        self.pki = pki
         self.bin = find()
         self.port = 0
         self.password = ""
@@ -201,6 +212,8 @@ class Postgres:
         self.password = secret.read_text()
         for path in (self.socket_dir, self.log, secret):
             self._give(path)
+        if self.pki is not None:
+            self._take_certificate(self.pki)
         data = self.dir / "data"
         if (data / "initialised").exists():
             self._forget_stranger(data / "postmaster.pid")
@@ -215,9 +228,18 @@ class Postgres:
         )  # fmt: skip
         if self.address != LOOPBACK:
             with (data / "pg_hba.conf").open("a") as rules:
-                rules.write("host all all all scram-sha-256\n")
+                rules.write(f"{'hostssl' if self.pki else 'host'} all all all scram-sha-256\n")
         self._run(self.bin / "postgres", "--single", "-D", data, "postgres", text=f"CREATE DATABASE {DATABASE}\n")
         (data / "initialised").touch()
+
+    def _take_certificate(self, pki: Pki) -> None:
+        """It must be the server's own, and nobody else's to read."""
+        pki.make()
+        for ending in ("crt", "key"):
+            path = self.dir / f"server.{ending}"
+            path.touch(mode=0o600)
+            path.write_bytes((pki.dir / f"apiserver.{ending}").read_bytes())
+            self._give(path)
 
     @staticmethod
     def _forget_stranger(pid_file: Path) -> None:
@@ -232,6 +254,9 @@ class Postgres:
         watch = {}
         if has_extension(self.bin, "pg_stat_statements"):
             watch = {"shared_preload_libraries": "pg_stat_statements"}
+        tls = {}
+        if self.pki is not None:
+            tls = {"ssl": "on", **{f"ssl_{what}_file": f"{self.dir}/server.{end}" for what, end in CERTIFICATE.items()}}
         return {
             "listen_addresses": ",".join(sorted({LOOPBACK, self.address})),
             "port": str(self.port),
@@ -243,6 +268,7 @@ class Postgres:
             "timezone": "UTC",
             **fast,
             **watch,
+            **tls,
         }
 
     def _launch(self) -> None:

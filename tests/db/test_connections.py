@@ -1,13 +1,16 @@
 """Connections that cannot be trusted any more are nobody's."""
 
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 
+from hack.pki import Pki
+from hack.postgres import LOOPBACK, Postgres
 from ipam_operator.errors import StoreFaultError, StoreUnavailableError
-from ipam_operator.store.database import Connection
+from ipam_operator.store.database import Connection, connect
 from tests.support.store import Store
 
 
@@ -65,3 +68,25 @@ async def test_a_session_that_was_idle_in_a_transaction_too_long_is_unavailable(
         with pytest.raises(StoreUnavailableError):
             await store.database.transaction("asleep", asleep)
         await store.ownership.ping()
+
+
+@pytest.mark.usefixtures("postgres")
+async def test_certificate_of_the_server_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With verify-full the right authority and the right name are needed; else the database does not answer."""
+    signer, stranger = Pki(tmp_path / "signer"), Pki(tmp_path / "stranger")
+    stranger.make()
+    unnamed = "127.0.0.2"
+    with Postgres(address=unnamed, pki=signer) as server:
+        named = server.url.replace(f"@{unnamed}:", f"@{LOOPBACK}:")
+        monkeypatch.setenv("PGSSLMODE", "verify-full")
+        monkeypatch.setenv("PGSSLROOTCERT", str(signer.authority))
+        connection = await connect(named)
+        try:
+            assert await connection.fetchval("select ssl from pg_stat_ssl where pid = pg_backend_pid()") is True
+        finally:
+            await connection.close()
+        with pytest.raises(StoreUnavailableError, match=f"not valid for '{unnamed}'"):
+            await connect(server.url)
+        monkeypatch.setenv("PGSSLROOTCERT", str(stranger.authority))
+        with pytest.raises(StoreUnavailableError, match="certificate verify failed"):
+            await connect(named)

@@ -10,12 +10,13 @@ import pytest_asyncio
 from hack.helm import helm
 from hack.image import make_operator, make_postgres
 from hack.node import ADDRESS, Node, acquire_node, lack_of_node
+from hack.pki import Pki
 from hack.places import ROOT
 from hack.postgres import Postgres
 from tests.apiserver.support import Ledger, Tenant
 from tests.conftest import FAILED
 from tests.e2e import images
-from tests.e2e.support import SAID, SECRET, Release, Values, timed
+from tests.e2e.support import CA_SECRET, SAID, SECRET, Release, Values, merged, timed
 from tests.support.cluster import Api
 from tests.support.postgres import create_database, drop_database
 
@@ -80,10 +81,18 @@ def previous_image(node: Node, operator_image: tuple[str, str], tmp_path_factory
 
 
 @pytest.fixture(scope="package")
-def outside(node: Node) -> Iterator[Postgres]:
-    """A PostgreSQL server outside of all pods, which they can reach."""
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """Who signs the certificate of the server outside."""
+    pki = Pki(tmp_path_factory.mktemp("pki"), ADDRESS)
+    pki.make()
+    return pki
+
+
+@pytest.fixture(scope="package")
+def outside(node: Node, authority: Pki) -> Iterator[Postgres]:
+    """A PostgreSQL server outside of all pods, which they can reach by TLS alone."""
     assert node.pid, "it listens in the cluster's network"
-    with Postgres(address=ADDRESS) as server:
+    with Postgres(address=ADDRESS, pki=authority) as server:
         yield server
 
 
@@ -96,10 +105,11 @@ def database(outside: Postgres) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def release(node: Node, helm_program: Path, values: Values, database: str) -> Iterator[Release]:
-    """The chart on that database, as its defaults say, not yet installed."""
-    found = Release(node, helm_program, values)
-    found.prepare(**{SECRET: {"url": database}})
+def release(node: Node, helm_program: Path, values: Values, database: str, authority: Pki) -> Iterator[Release]:
+    """The chart on that database, whose name it checks in full and else as its defaults say, not yet installed."""
+    tls = {"mode": "verify-full", "caSecret": CA_SECRET}
+    found = Release(node, helm_program, merged(values, {"database": {"external": {"tls": tls}}}))
+    found.prepare(**{SECRET: {"url": database}, CA_SECRET: {"ca.crt": authority.authority.read_text()}})
     yield found
     found.purge()
 

@@ -25,6 +25,7 @@ from tests.support.metrics import parse
 CHART: Final = ROOT / "charts" / "ipam-operator"
 RELEASE, NAMESPACE = "ipam-operator", "ipam-system"
 SECRET: Final = "ipam-database"
+CA_SECRET: Final = "ipam-database-ca"
 DEPLOYMENT: Final = f"deployment/{RELEASE}"
 OPERATORS: Final = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component=operator"
 HELM_SECONDS: Final = 120
