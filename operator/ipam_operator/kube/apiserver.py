@@ -26,6 +26,8 @@ Login = Callable[[], kopf.ConnectionInfo]
 
 _JSON_PATCH: Final = {"Content-Type": "application/json-patch+json"}
 _PAGE: Final = 500
+_READS: Final = 4
+"""Connections beside those of writes: a comparison must not wait until a storm of answers is written."""
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30.0, connect=10.0, sock_connect=5.0, sock_read=15.0)
 """Seconds. Nothing here is a watch: Kopf has those on a session of its own. Who is silent for `sock_read` is gone; not
 less, because the server's priority and fairness may keep a request in its queue for so long."""
@@ -78,7 +80,7 @@ _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=
 
 
 class ApiServer:
-    """An API server behind at most `connections` connections; logs in again after a 401."""
+    """An API server behind `connections` connections, and a few more for reads; logs in again after a 401."""
 
     def __init__(self, connections: int, login: Login = login) -> None:
         self._login, self._connections = login, connections
@@ -87,7 +89,9 @@ class ApiServer:
 
     async def __aenter__(self) -> Self:
         info = self._login()
-        connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=75, ssl=info.as_ssl_context())
+        connector = aiohttp.TCPConnector(
+            limit=self._connections + _READS, keepalive_timeout=75, ssl=info.as_ssl_context()
+        )
         self._server, self._headers = info.server.rstrip("/"), info.as_http_headers()
         self._session = aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT)
         return self

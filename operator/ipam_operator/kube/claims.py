@@ -325,7 +325,9 @@ class ClaimReconciler:
                 telemetry.answer_seconds.observe(time.monotonic() - item.seen)
             self._inbox.done(item.uid, answered=item.identity.generation)
 
-        self._writer.status(item.target, document, written)
+        # Who shows what it holds already has time: after a restore that may be everybody.
+        late = item.answered and item.status.get("addresses") == document.get("addresses")
+        self._writer.status(item.target, document, written, late=late)
 
     def _write_served(
         self, outcome: ClaimOutcome, done: Callable[[Reply], None] = _nothing, previous: status.Conditions = ()

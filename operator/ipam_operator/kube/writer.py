@@ -38,27 +38,36 @@ class _Write:
 
 
 class Writer:
-    """`workers` writes in flight. Answers go before finalizers: what is begun is finished first."""
+    """`workers` writes in flight. Answers go before finalizers: what is begun is finished first.
+
+    Late answers, which nobody waits for, go when there is nothing else.
+    """
 
     def __init__(self, api: ApiServer, workers: int) -> None:
         self._api, self._workers = api, workers
         self._statuses: deque[UUID] = deque()
+        self._late: deque[UUID] = deque()
         self._status: dict[UUID, _Write] = {}
         self._writing: set[UUID] = set()
         self._newest: dict[UUID, _Write] = {}
         self._others: deque[_Write] = deque()
         self._wake = asyncio.Semaphore(0)
 
-    def status(self, target: Target, status: Mapping[str, Any], done: Done) -> None:
-        """Replace the object's status; a newer answer overtakes one that is not yet on its way."""
+    def status(self, target: Target, status: Mapping[str, Any], done: Done, *, late: bool = False) -> None:
+        """Replace the object's status; a newer answer overtakes one that is not yet on its way.
+
+        `late`: nobody waits for it.
+        """
         body: list[Json] = [{"op": "add", "path": "/status", "value": status}]
         write = _Write(target, body, "/status", [done])
         waiting = self._status.get(target.uid)
         self._status[target.uid] = self._newest[target.uid] = write
         if waiting is not None:
             write.done[:0] = waiting.done
-        elif target.uid not in self._writing:
-            self._statuses.append(target.uid)
+        if target.uid in self._writing:
+            return
+        if waiting is None or not late:
+            (self._late if late else self._statuses).append(target.uid)
             self._wake.release()
 
     def hold(self, item: Item, done: Done) -> None:
@@ -90,18 +99,23 @@ class Writer:
         while True:
             await self._wake.acquire()
             if self._statuses:
-                uid = self._statuses.popleft()
-                write = self._status.pop(uid)
-                self._writing.add(uid)
-                try:
-                    await self._attempt(write)
-                finally:
-                    self._writing.discard(uid)
-                if uid in self._status:
-                    self._statuses.append(uid)
-                    self._wake.release()
+                await self._write_status(self._statuses.popleft())
             elif self._others:
                 await self._attempt(self._others.popleft())
+            elif self._late:
+                await self._write_status(self._late.popleft())
+
+    async def _write_status(self, uid: UUID) -> None:
+        if uid in self._writing or uid not in self._status:  # it stood in both lines
+            return
+        self._writing.add(uid)
+        try:
+            await self._attempt(self._status.pop(uid))
+        finally:
+            self._writing.discard(uid)
+        if uid in self._status:
+            self._statuses.append(uid)
+            self._wake.release()
 
     async def _attempt(self, write: _Write) -> None:
         after: float | None = None

@@ -41,8 +41,9 @@ RETAINED_LIMIT = 10_000
 KEEP_LIMIT = 1000
 """Terms put back by one statement: after a restore they may be all that there are, and their pools are locked."""
 
-ADOPT_LIMIT = 500
-"""Claims taken in by one statement: after a restore they may be all that there are, and each is looked for in all."""
+ADOPT_LIMIT = 200
+"""Claims taken in by one statement: after a restore they may be all that there are, each takes about a millisecond, and
+their pool is locked meanwhile."""
 
 
 class Claims:

@@ -1,0 +1,63 @@
+"""A storm of answers that nobody waits for: who waits is told before."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+
+from ipam_operator.domain.model import ObjectRef
+from ipam_operator.kube.apiserver import ApiServer, Target
+from ipam_operator.kube.resources import Kind
+from ipam_operator.kube.writer import Writer
+from tests.apiserver.support import PATIENCE, Tenant
+
+STORM = [f"c{number:02}" for number in range(40)]
+STATUS = {"observedGeneration": 1, "reason": "Allocated"}
+
+
+@pytest_asyncio.fixture
+async def server(operator_kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ApiServer]:
+    """As the operator sees it, with one connection for writes."""
+    monkeypatch.setenv("KUBECONFIG", str(operator_kubeconfig))
+    async with AsyncExitStack() as stack:
+        yield await stack.enter_async_context(ApiServer(1))
+
+
+async def targets(place: Tenant, *names: str) -> dict[str, Target]:
+    await place.claims(names)
+    seen = await place.all("IPClaim")
+    return {
+        name: Target(Kind.CLAIM, ObjectRef(place.namespace, name), UUID(seen[name]["metadata"]["uid"]))
+        for name in names
+    }
+
+
+async def test_who_waits_is_told_before(place: Tenant, server: ApiServer) -> None:
+    """Answers that came later go first, also to a claim that stood among the late ones; each is written once."""
+    found = await targets(place, *STORM, "new")
+    writer, told, everybody = Writer(server, 1), list[str](), asyncio.Event()
+
+    def tell(name: str, *, late: bool) -> None:
+        def done(_reply: object) -> None:
+            told.append(name)
+            if len(told) == len(STORM) + 2:
+                everybody.set()
+
+        writer.status(found[name], STATUS, done, late=late)
+
+    for name in STORM:
+        tell(name, late=True)
+    tell("new", late=False)
+    tell(STORM[-1], late=False)
+    running = asyncio.create_task(writer.run())
+    async with asyncio.timeout(PATIENCE):
+        await everybody.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert told == ["new", STORM[-1], STORM[-1], *STORM[:-1]]
+    seen = await place.all("IPClaim")
+    assert {seen[name]["status"]["reason"] for name in found} == {"Allocated"}
