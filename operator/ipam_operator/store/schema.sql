@@ -630,7 +630,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function keepers(uids uuid[], retains boolean[]) 
 --     returns uuid[] language sql stable body 20f2c1f2cea780a1348d73a93d8bfb11
 -- function kept(p pool, w waiting) 
---     returns bigint language plpgsql stable body 12c88da71a262cad1b1ebf530b52e1df
+--     returns bigint language plpgsql stable set plan_cache_mode=force_generic_plan body be759f772d0a8e5185a90e77c21c7795
 -- function key_of(uid uuid, its_name text) 
 --     returns text language plpgsql stable body 81330b66571747099940f6060e5a9a10
 -- function keys_shared(uids uuid[], namespaces text[], names text[]) 
@@ -796,7 +796,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function serve_pair(p pool, other pool, uid uuid) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 2763b30a7cbc113e1596ca3d69cf5f7b
 -- function serve_returning(p pool, lim integer) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body ac282fd1e5a29539846ef1397c845e60
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body e8442a2f92d8a0680062cff7d460c1d4
 -- function serve_returning_pairs(p pool) 
 --     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 8aadceb001a1890c742200186d88365b
 -- function serve_selected(p pool, lim integer) 

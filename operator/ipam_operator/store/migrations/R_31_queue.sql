@@ -300,6 +300,18 @@ begin
     end if;
 end $$;
 
+-- How many addresses, or prefixes of the length that it asks for, the pool keeps for this claim.
+create or replace function ipam.kept(p ipam.pool, w ipam.waiting) returns bigint
+    language plpgsql stable set plan_cache_mode = force_generic_plan as $$
+declare
+    length int := coalesce(w.length, p.default_length);
+begin
+    return (
+        select count(*) from ipam.lease l
+        where l.pool_id = p.id and l.namespace = w.namespace and l.retained = w.key and l.reusable_at > now()
+            and (length is null or masklen(l.addr) = length));
+end $$;
+
 -- Bind those of whom the pool keeps as many addresses as they ask for: they take nothing from anybody, so they pass the
 -- queue. Of several that are known by one key, the first.
 create or replace function ipam.serve_returning(p ipam.pool, lim int) returns setof ipam.answer
@@ -319,14 +331,10 @@ begin
         array_agg(g.length order by g.priority desc, g.seq)
     into comers, sizes, lengths from (
         select f.* from (
-            select w.claim_uid, w.namespace, w.count, w.priority, w.seq, s.length,
+            select w.claim_uid, w.namespace, w.count, w.priority, w.seq, coalesce(w.length, p.default_length) length,
                 row_number() over (partition by w.namespace, w.key order by w.priority desc, w.seq) nth,
-                (select count(*) from ipam.lease l
-                    where l.pool_id = p.id and l.namespace = w.namespace and l.retained = w.key and l.reusable_at > now()
-                        and (s.length is null or masklen(l.addr) = s.length)
-                ) kept
-            from ipam.comers(p) w cross join lateral (select coalesce(w.length, p.default_length) length) s
-            where not w.dual) f
+                ipam.kept(p, w) kept
+            from ipam.comers(p) w where not w.dual) f
         where f.nth = 1 and f.count <= f.kept and (p.quota is null or f.count <= ipam.room(p, f.namespace))
         order by f.priority desc, f.seq limit lim) g;
     perform from ipam.waiting w where w.claim_uid = any(comers) order by w.claim_uid for update;

@@ -1,13 +1,5 @@
 -- Claims for addresses of both families, out of one pool for each.
 
--- How many addresses the pool keeps for this claim.
-create or replace function ipam.kept(p ipam.pool, w ipam.waiting) returns bigint language plpgsql stable as $$
-begin
-    return (
-        select count(*) from ipam.lease l
-        where l.pool_id = p.id and l.namespace = w.namespace and l.retained = w.key and l.reusable_at > now());
-end $$;
-
 -- The pool of the other family that serves this claim beside `p`: of those that can, the one that it had, then the one of
 -- the highest priority; and `p` has to be that of its own family. Null: there is none now, or others are at it: whoever
 -- has looked for all pools in order finds it (`serve`).
