@@ -26,6 +26,8 @@ Login = Callable[[], kopf.ConnectionInfo]
 
 _JSON_PATCH: Final = {"Content-Type": "application/json-patch+json"}
 _PAGE: Final = 500
+_TURN: Final = 50
+"""Objects of a page after which others have a turn: claims are answered while all are listed."""
 _READS: Final = 4
 """Connections beside those of writes: a comparison must not wait until a storm of answers is written."""
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30.0, connect=10.0, sock_connect=5.0, sock_read=15.0)
@@ -186,18 +188,28 @@ class ApiServer:
         return frozenset([(one["metadata"].get("namespace", ""), one["metadata"]["name"]) async for one in found])
 
     async def _pages(self, path: str, headers: dict[str, str] | None = None) -> AsyncIterator[Json]:
-        token = ""
-        while True:
-            query = f"?limit={_PAGE}" + (f"&continue={token}" if token else "")
-            reply = await self._send("GET", path + query, headers=headers)
-            if not reply.done:
-                raise ClusterUnavailableError(f"listing {path}: HTTP {reply.code}")
-            page = json.loads(reply.body)
-            for item in page["items"]:
-                yield item
-            token = page["metadata"].get("continue", "")
-            if not token:
-                return
+        following: asyncio.Task[Reply] | None = asyncio.create_task(self._page(path, "", headers))
+        try:
+            while following is not None:
+                page = json.loads((await following).body)
+                token = page["metadata"].get("continue", "")
+                # The server makes the next page while this one is read.
+                following = asyncio.create_task(self._page(path, token, headers)) if token else None
+                for number, item in enumerate(page["items"]):
+                    if number % _TURN == 0:
+                        await asyncio.sleep(0)
+                    yield item
+        finally:
+            if following is not None:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+
+    async def _page(self, path: str, token: str, headers: dict[str, str] | None) -> Reply:
+        query = f"?limit={_PAGE}" + (f"&continue={token}" if token else "")
+        reply = await self._send("GET", path + query, headers=headers)
+        if not reply.done:
+            raise ClusterUnavailableError(f"listing {path}: HTTP {reply.code}")
+        return reply
 
     async def cluster_uid(self) -> UUID:
         """The UID of `kube-system`, which is what names a cluster.
