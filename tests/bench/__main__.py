@@ -15,7 +15,7 @@ import uvloop
 
 from hack.places import ROOT
 from hack.processes import exit_on_signals
-from tests.bench import claims, prefixes, queues, store, terms
+from tests.bench import claims, prefixes, queues, restores, store, terms
 from tests.bench.figures import Figure, table
 from tests.bench.progress import elapsed, say
 from tests.bench.sides import Sides
@@ -40,6 +40,7 @@ def main() -> int:
             figures += runner.run(prefixes.run(os.environ["IPAM_DATABASE_URL"], quick=options.quick))
             figures += runner.run(queues.run(os.environ["IPAM_DATABASE_URL"], quick=options.quick))
             figures += runner.run(terms.run(os.environ["IPAM_DATABASE_URL"], quick=options.quick))
+            figures += runner.run(restores.run(os.environ["IPAM_DATABASE_URL"], quick=options.quick))
         if options.only != "store":
             figures += runner.run(_claims(quick=options.quick))
     sys.stdout.write(f"\n{table(figures)}\n\n")
