@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hack.places import ROOT
@@ -21,13 +21,20 @@ READY_SECONDS = 30.0
 class OperatorProcess:
     """`python -m ipam_operator run`, started by the constructor; `wait_ready()` before you rely on it."""
 
-    def __init__(self, database_url: str, kubeconfig: Path, directory: Path, overrides: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        kubeconfig: Path,
+        directory: Path,
+        overrides: Mapping[str, str],
+        command: Sequence[str | Path] = ("run",),
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._port_file = directory / "port"
         self.log_path = directory / "operator.log"
         settings = {"IPAM_HEALTH_PORT_FILE": str(self._port_file), **overrides}
         self._process: subprocess.Popen[bytes] = spawn(
-            [sys.executable, "-m", "ipam_operator", "run"],
+            [sys.executable, "-m", "ipam_operator", *command],
             self.log_path,
             environment=operator_environment(database_url, kubeconfig, settings),
             directory=ROOT,
@@ -88,6 +95,10 @@ class OperatorProcess:
     def terminate(self, seconds: float = 20.0) -> int:
         """SIGTERM, and wait; its exit code."""
         return end(self._process, seconds=seconds)
+
+    def interrupt(self, seconds: float = 20.0) -> int:
+        """Ctrl-C, and wait; its exit code."""
+        return end(self._process, signal.SIGINT, seconds)
 
     def pause(self) -> None:
         """Stop its clock, as a frozen machine would."""

@@ -1,10 +1,11 @@
-"""`ipam-operator`: run, migrate, rebuild, confirm, retained, release-retained. Parse, call, print."""
+"""`ipam-operator`: run, operator run, migrate, rebuild, confirm, retained, release-retained. Parse, call, print."""
 
 import argparse
 import asyncio
 import getpass
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -14,10 +15,12 @@ import uvloop
 
 from ipam_operator import __version__
 from ipam_operator.app import opened
+from ipam_operator.cli import laptop
 from ipam_operator.config import Settings, load
 from ipam_operator.domain.model import ObjectRef
 from ipam_operator.errors import IpamError, SettingsError, StoreUnavailableError
 from ipam_operator.kube import operator, rebuild
+from ipam_operator.kube.apiserver import Login, login
 from ipam_operator.kube.backoff import CappedBackoff
 from ipam_operator.net.cidr import AddressOrPrefix, parse_address_or_prefix
 from ipam_operator.store import migrate
@@ -28,10 +31,10 @@ _log = logging.getLogger("ipam_operator")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command; returns the exit code: 2 for what was asked wrongly, 1 for what failed."""
     options = _parser().parse_args(arguments)
     try:
-        settings = load()
+        settings = load(laptop.environment(options, os.environ) if options.command == "operator" else None)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
@@ -42,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
     work: Work = {
         "run": _run,
+        "operator": _run_here,
         "migrate": _migrate,
         "rebuild": _rebuild,
         "confirm": _confirm,
@@ -51,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(work(settings, options)) or 0
+    except KeyboardInterrupt:  # where nothing had begun that would have to be ended in order
+        return 130
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
     except IpamError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
@@ -61,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="run the operator until SIGTERM (settings: IPAM_* variables)")
+    laptop.add(commands)
     migrated = commands.add_parser("migrate", help="bring the database's schema up to date")
     migrated.add_argument(
         "--wait",
@@ -97,8 +107,18 @@ def _pool(text: str) -> ObjectRef:
 
 
 async def _run(settings: Settings, _options: argparse.Namespace) -> None:
+    await _serve(settings)
+
+
+async def _run_here(settings: Settings, options: argparse.Namespace) -> None:
+    context, line = laptop.chosen(options, settings.database_url)
+    print(line, flush=True)
+    await _serve(settings, context.login)
+
+
+async def _serve(settings: Settings, login: Login = login) -> None:
     await _patiently(lambda: (migrate.migrate if settings.migrate else migrate.verify)(settings.database_url))
-    await operator.run(settings)
+    await operator.run(settings, login)
 
 
 async def _patiently(work: Callable[[], Awaitable[T]], seconds: float = math.inf) -> T:

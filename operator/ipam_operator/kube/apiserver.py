@@ -82,15 +82,20 @@ _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=
 
 
 class ApiServer:
-    """An API server behind `connections` connections, and a few more for reads; logs in again after a 401."""
+    """An API server; logs in again after a 401.
+
+    Args:
+        connections: at most, and a few more for reads.
+        login: called in a thread, since it may start a program that asks somebody else.
+    """
 
     def __init__(self, connections: int, login: Login = login) -> None:
-        self._login, self._connections = login, connections
+        self.login, self._connections = login, connections
         self._session: aiohttp.ClientSession | None = None
         self._server, self._headers = "", dict[str, str]()
 
     async def __aenter__(self) -> Self:
-        info = self._login()
+        info = await asyncio.to_thread(self.login)
         connector = aiohttp.TCPConnector(
             limit=self._connections + _READS, keepalive_timeout=75, ssl=info.as_ssl_context()
         )
@@ -232,7 +237,7 @@ class ApiServer:
     ) -> Reply:
         reply = await self._once(method, path, body, headers or {})
         if reply.code == HTTPStatus.UNAUTHORIZED:  # a rotated token
-            self._headers = self._login().as_http_headers()
+            self._headers = (await asyncio.to_thread(self.login)).as_http_headers()
             reply = await self._once(method, path, body, headers or {})
         return reply
 

@@ -1,5 +1,6 @@
 """What Kopf calls. Every handler only takes note; the reconcilers do the work."""
 
+import asyncio
 import random
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,7 @@ from uuid import UUID
 import kopf
 
 from ipam_operator.config import Settings
-from ipam_operator.kube import apiserver
+from ipam_operator.kube.apiserver import Login
 from ipam_operator.kube.backoff import CappedBackoff
 from ipam_operator.kube.resources import GROUP, TIMER_FINALIZER, VERSION, Kind
 
@@ -31,10 +32,6 @@ def registry(
     """
     handlers = kopf.OperatorRegistry()
 
-    @kopf.on.login(registry=handlers)
-    async def login(**_: Any) -> kopf.ConnectionInfo:
-        return apiserver.login()
-
     for kind in Kind:
         _feed(handlers, kind, see)
 
@@ -52,6 +49,14 @@ def registry(
             crds_changed()
 
     return handlers
+
+
+def log_in(handlers: kopf.OperatorRegistry, login: Login) -> None:
+    """Have Kopf call this in a thread for credentials, and again when they are refused."""
+
+    @kopf.on.login(registry=handlers)
+    async def credentials(**_: Any) -> kopf.ConnectionInfo:
+        return await asyncio.to_thread(login)
 
 
 def _feed(handlers: kopf.OperatorRegistry, kind: Kind, see: See) -> None:

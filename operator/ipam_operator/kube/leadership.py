@@ -31,9 +31,8 @@ class Leadership:
         """Wait for the lead (or, without election, only for the database)."""
         waiting = False
         while not await self._beat():
-            if not waiting:
-                _log.info("standby: waiting for the lead")
-                waiting = True
+            if self.store_answers and not waiting:
+                waiting = await self._tell_who_leads()
             await asyncio.sleep(self._seconds / 5)
         telemetry.leader.set(1)
         _log.info("leading with epoch %d", self.epoch)
@@ -60,6 +59,16 @@ class Leadership:
                 await asyncio.wait_for(self._ownership.resign(self.holder), 2.0)
             except (StoreUnavailableError, StoreFaultError, TimeoutError):
                 _log.info("the lead lapses by itself: the database does not answer")
+
+    async def _tell_who_leads(self) -> bool:
+        """Whether there was somebody to tell of."""
+        try:
+            other = await self._ownership.leader()
+        except (StoreUnavailableError, StoreFaultError):
+            return False
+        if other is not None:
+            _log.info("standby: %s leads; this one waits until that ends", other)
+        return other is not None
 
     async def _beat(self) -> bool:
         try:

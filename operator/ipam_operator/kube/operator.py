@@ -17,7 +17,7 @@ from ipam_operator.config import Settings
 from ipam_operator.domain.outcome import Accepted, Reason, Refused
 from ipam_operator.errors import ClusterUnavailableError, ForeignStoreError, StoreUnavailableError
 from ipam_operator.kube import handlers, health
-from ipam_operator.kube.apiserver import ApiServer
+from ipam_operator.kube.apiserver import ApiServer, Login, login
 from ipam_operator.kube.audits import AuditTimer
 from ipam_operator.kube.backoff import CappedBackoff
 from ipam_operator.kube.claims import ClaimReconciler
@@ -44,7 +44,7 @@ class Operator:
     """One replica's parts, wired to one API server and one store."""
 
     def __init__(self, app: App, api: ApiServer, settings: Settings, leadership: Leadership) -> None:
-        self._settings = settings
+        self._settings, self._login = settings, api.login
         self._events = Events(api)
         self._writer = Writer(api, settings.api_connections)
         self._stamps = Stamps(api)
@@ -109,9 +109,11 @@ class Operator:
 
     def registry(self) -> kopf.OperatorRegistry:
         """What Kopf calls."""
-        return handlers.registry(
+        called = handlers.registry(
             self._settings, see=self._saw, mark=self._mark, tenant=self._tenants.see, crds_changed=self.resync.soon
         )
+        handlers.log_in(called, self._login)
+        return called
 
     def _saw(self, kind: Kind, event: str | None, body: dict[str, Any]) -> None:
         self._see[kind](Item.of(kind, body, gone=event == "DELETED"))
@@ -157,8 +159,12 @@ def _apply_pool(app: App) -> Callable[[Item], Awaitable[Accepted | Refused]]:
     return apply
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, login: Login = login) -> None:
     """Run one replica until SIGTERM or SIGINT.
+
+    Args:
+        settings: of the operator.
+        login: gives the cluster and the credentials for it.
 
     Raises:
         ForeignStoreError: the store belongs to another cluster.
@@ -167,7 +173,7 @@ async def run(settings: Settings) -> None:
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
-    async with opened(settings) as app, ApiServer(settings.api_connections) as api:
+    async with opened(settings) as app, ApiServer(settings.api_connections, login) as api:
         leadership = Leadership(app.ownership, seconds=settings.leader_seconds, elected=settings.leader_election)
         operator = Operator(app, api, settings, leadership)
         probes = {"/livez": lambda: "", "/readyz": lambda: _unready(leadership, operator)}

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import asyncpg
 
@@ -59,6 +60,8 @@ _AGAIN: Final = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.SerializationError,
 )
+_HOSTS: Final = re.compile(r"(?:(?:\[[0-9A-Fa-f:.]+\]|[\w./-]+)(?::\d+)?(?:,|$))*")
+"""What stands between the login and the database in a URL; a password with / or # in it cuts the URL short."""
 _log = logging.getLogger(__name__)
 
 
@@ -238,3 +241,20 @@ async def connect(url: str) -> Any:
         return await _connect(url, statement_cache_size=0)
     except _AWAY as error:
         raise StoreUnavailableError(f"connect: {error!r}") from error
+
+
+def whereabouts(url: str) -> str:
+    """Database and hosts of a URL, without the login: `ipam on a:5432,b:5432`.
+
+    Raises:
+        ValueError: it is no such URL; the message repeats nothing of it, which may hold a password.
+    """
+    parts = urlsplit(url)
+    options = parse_qs(parts.query)
+    hosts = parts.netloc.rpartition("@")[2] or ",".join(options.get("host", ()))
+    name = parts.path[1:]
+    if parts.scheme not in {"postgresql", "postgres"} or not _HOSTS.fullmatch(hosts) or "@" in name:
+        raise ValueError(
+            "must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with %40 for @ and %2F for / in PASSWORD"
+        )
+    return f"{name or 'the database of its user'} on {hosts or 'a socket of this machine'}"

@@ -66,6 +66,11 @@ class Ownership:
         epoch = await self._database.value("lead", holder, seconds)
         return None if epoch is None else int(epoch)
 
+    async def leader(self) -> str | None:
+        """Who leads, by the name that it gave itself; None: nobody."""
+        holder = await self._database.value("leader")
+        return None if holder is None else str(holder)
+
     async def resign(self, holder: str) -> None:
         """Let another lead at once."""
         await self._database.rows("resign", holder)

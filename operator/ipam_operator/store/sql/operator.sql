@@ -28,6 +28,9 @@ select ipam.revive($1::uuid[], $2::float8);
 -- name: lead
 select ipam.lead($1::text, $2::float8);
 
+-- name: leader
+select holder from ipam.leader where expires_at > now();
+
 -- name: resign
 select ipam.resign($1::text);
 
