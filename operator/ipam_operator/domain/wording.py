@@ -276,7 +276,7 @@ def _unreserved(facts: Mapping[str, Any], count: int) -> str:
     if not facts["found"]:
         return (
             f"no IPClaim {name} of this namespace has reserved addresses now: it is not there, allocates (spec.mode),"
-            " waits or is over; name one that has the reason Reserved, or take spec.reservationRef away"
+            " waits or is over; this claim takes them over as soon as it has; or take spec.reservationRef away"
         )
     if not facts["here"]:
         return f"IPClaim {name} has reserved addresses of another pool than this claim asks for; ask for the same"

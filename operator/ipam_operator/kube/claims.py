@@ -23,6 +23,7 @@ from ipam_operator.kube.alarms import Alarms
 from ipam_operator.kube.apiserver import Reply, Target
 from ipam_operator.kube.backoff import CappedBackoff
 from ipam_operator.kube.events import Events
+from ipam_operator.kube.heirs import Heirs
 from ipam_operator.kube.inbox import Inbox, Item
 from ipam_operator.kube.lanes import Lanes
 from ipam_operator.kube.resources import Kind
@@ -79,6 +80,7 @@ class ClaimReconciler:
         self._releases: Lanes[str, Item] = Lanes(self._release, batch_limit)
         self._alarms = Alarms(self.serve)
         self._told = Told(claims.told)
+        self._heirs = Heirs()
         self._told_away: set[UUID] = set()
         self._tell: set[ObjectRef] = set()
         self.on_release: Callable[[ObjectRef], None] = lambda _pool: None
@@ -102,6 +104,8 @@ class ClaimReconciler:
         """Take note of a claim; with `force` also of one that looks answered."""
         self._standing.see(item)
         self._inbox.put(item, force=force)
+        for heir in self._heirs.see(item):
+            self._inbox.put(heir, force=True)
 
     async def keep(self, items: Iterable[Item]) -> None:
         """Let the store end no lease of these before their statuses say.
