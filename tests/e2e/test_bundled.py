@@ -1,8 +1,7 @@
-"""From nothing to an address with `helm install`: the chart with the database that it brings."""
+"""From nothing to an address by the quickstart's commands: the chart with the database that it brings."""
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,14 +9,18 @@ import asyncpg
 import pytest
 
 from hack.image import make_postgres
+from hack.install import await_served
 from hack.node import MACHINES, Node
 from hack.places import ROOT
 from tests.apiserver.support import Tenant
 from tests.e2e import images
-from tests.e2e.support import NAMESPACE, RELEASE, Release, Values, merged, timed
+from tests.e2e.support import HELM_SECONDS, NAMESPACE, RELEASE, Release, Values, merged, timed
 from tests.support.cluster import Api, ApiError, Json
+from tests.support.walkthrough import follow, section, steps
 
-PAGE = ROOT / "docs" / "operations" / "uninstall.md"
+QUICKSTART = ROOT / "docs" / "quickstart.md"
+UNINSTALL = ROOT / "docs" / "operations" / "uninstall.md"
+SECTIONS = ("A network, a pool, a claim", "A full pool", "Clean up")
 HOST = MACHINES[0].name
 """Of the database's volume, and so of its pod."""
 LOGINS = "select array_agg(distinct usename::text) from pg_stat_activity where datname = 'ipam'"
@@ -78,20 +81,38 @@ def release(node: Node, helm_program: Path, values: Values, volume: None) -> Ite
 
 
 @pytest.fixture(scope="module")
-def installed(release: Release) -> Release:
-    """The same, installed."""
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the quickstart's reader types: a clone, as far as the page goes into it."""
+    directory = tmp_path_factory.mktemp("clone")
+    (directory / "charts").symlink_to(ROOT / "charts")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def installed(release: Release, reader: Path) -> Release:
+    """The same, installed as the quickstart says; of its commands Helm's takes the images that the nodes have."""
+    values = reader / "images.json"
+    values.write_text(json.dumps(release.values))
+
+    def adapt(line: str) -> str:
+        return f"{line} -f {values}" if line.startswith("helm ") else line
+
     with timed("helm install --wait: operator and bundled database, from nothing"):
-        release.install()
+        follow(section(QUICKSTART, "Install"), reader, release.environment(), seconds=HELM_SECONDS, adapt=adapt)
+    await_served(release.node)
     return release
 
 
-async def test_first_try_ends_with_an_address(installed: Release, place: Tenant) -> None:
-    """After one `helm install --wait` a network, a pool and a claim end with an address, without another step."""
+def test_the_quickstart_ends_as_it_says(installed: Release, reader: Path) -> None:
+    """Its commands work in its order and print what it shows: an address, a claim that waits and is served, the end."""
     assert len(installed.pods()) == 2
-    with timed("from the first network to the first address"):
-        await place.space()
-        await place.claim()
-        assert await place.address() == "10.0.0.1"
+    with timed("the quickstart after its installation, until its namespace is gone"):
+        for title in SECTIONS:
+            follow(section(QUICKSTART, title), reader, installed.environment(), seconds=90)
+    text = QUICKSTART.read_text()
+    followed = [section(QUICKSTART, title) for title in ("Install", *SECTIONS)]
+    assert [*steps(text)] == [step for part in followed for step in steps(part)], "nothing that is not run"
+    assert len(text.splitlines()) <= 120
 
 
 def test_the_release_tests_itself(installed: Release) -> None:
@@ -157,21 +178,8 @@ async def test_removed_for_good_as_the_page_says(installed: Release, api: Api) -
     await place.claims(f"c{number}" for number in range(20))
     await place.bound(*(f"c{number}" for number in range(20)))
     with timed("removed for good, in the documented order"):
-        for command in commands("Remove all of it"):
-            done = subprocess.run(
-                ["bash", "-euc", command],
-                env=installed.environment(), capture_output=True, text=True, check=False, timeout=60,
-            )  # fmt: skip
-            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        follow(section(UNINSTALL, "Remove all of it"), ROOT, installed.environment(), seconds=60)
     kinds = "crd,namespaces,clusterroles,clusterrolebindings,mutatingadmissionpolicies,validatingadmissionpolicies"
     left = installed.node.run_kubectl("get", kinds, "-o", "name").split()
     assert [name for name in left if "ipam" in name] == []
     await api.delete("Namespace", "", place.namespace)
-
-
-def commands(section: str) -> list[str]:
-    """What a reader of the page on uninstalling types, under this heading."""
-    text = PAGE.read_text().split(f"## {section}\n", 1)[1].split("\n## ", 1)[0]
-    found = re.findall(r"^\$ (.*(?:\\\n.*)*)$", text, re.MULTILINE)
-    assert found
-    return found
