@@ -16,6 +16,7 @@ import pytest_asyncio
 from hack.postgres import Postgres
 from hack.postgres_binaries import has_extension
 from ipam_operator.domain.model import Promise, Term
+from ipam_operator.services.claims import ADOPT_LIMIT, EXPIRY_LIMIT
 from ipam_operator.store.queries import blocks
 from tests.support.postgres import MAINTENANCE, PooledUrl
 from tests.support.store import Store, claim, claims, network, pool, selector
@@ -230,17 +231,17 @@ async def test_adopt_is_one_statement(store: Store, meter: Meter) -> None:
 
 
 async def test_adoption_of_very_many_is_in_steps(store: Store, meter: Meter) -> None:
-    """A store that lost all takes claims back 500 a statement: each is looked for in all of its statement."""
+    """A store that lost all takes claims back so many a statement: each is looked for in all of its statement."""
     of = await store.pool("10.0.0.0/16")
-    shown = [(one, [ip_address("10.0.1.0") + k]) for k, one in enumerate(claims(of, 1200))]
+    shown = [(one, [ip_address("10.0.1.0") + k]) for k, one in enumerate(claims(of, 2 * ADOPT_LIMIT + 1))]
     assert await meter.statements(lambda: store.claims.adopt(of.identity.ref, shown)) == {"adopt": 3}
-    assert len(await store.held()) == 1200
+    assert len(await store.held()) == 2 * ADOPT_LIMIT + 1
 
 
 async def test_expiry_is_one_statement(store: Store, meter: Meter) -> None:
     """Ending leases and putting back what claims show of them is one statement each, whether the store was compared."""
     of = await store.pool("10.0.0.0/24", default_lease=timedelta(hours=1))
-    asked = await store.take(of, 20)
+    asked = await store.take(of, EXPIRY_LIMIT)
     run = await store.ownership.run()
     assert await meter.statements(lambda: store.claims.expire("another")) == {"expire": 1}
     promises = [Promise(one.identity.uid, 1, datetime(2099, 1, 1, tzinfo=UTC), Term()) for one in asked]
