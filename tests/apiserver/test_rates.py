@@ -66,6 +66,26 @@ async def test_over_the_limit_and_served_by_itself(tenant: Tenant, ledger: Ledge
     assert await line(ledger, tenant) == 0
 
 
+async def test_a_new_namespace_is_limited_at_once(tenant: Tenant) -> None:
+    """Its own limits hold from its first claim on, however soon after the namespace that comes."""
+    names = [f"{tenant.namespace}-{k}" for k in range(8)]
+    metadata = {"annotations": {rates.ANNOTATION: "allocate=1/1"}}
+    for name in names:
+        await tenant.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {**metadata, "name": name}})
+        own = Tenant(tenant.api, name)
+        await own.claims(["a", "b", "c"])
+    for name in names:
+        own = Tenant(tenant.api, name)
+
+        def answered(seen: Objects) -> bool:
+            return len(seen) == 3 and all("reason" in one.get("status", {}) for one in seen.values())
+
+        seen = await watch_until(tenant.api, "IPClaim", name, answered)
+        reasons = sorted(one["status"]["reason"] for one in seen.values())
+        assert reasons == ["PoolNotFound", "RateLimited", "RateLimited"]
+        await own.close()
+
+
 async def test_in_order_of_arrival(tenant: Tenant, ledger: Ledger) -> None:
     """Those that wait are served one after the other, as they came."""
     await told(tenant, ledger, "allocate=3600/1")

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -26,6 +26,7 @@ from ipam_operator.kube.events import Events
 from ipam_operator.kube.heirs import Heirs
 from ipam_operator.kube.inbox import Inbox, Item
 from ipam_operator.kube.lanes import Lanes
+from ipam_operator.kube.newcomers import Newcomers
 from ipam_operator.kube.resources import Kind
 from ipam_operator.kube.stamps import Stamps
 from ipam_operator.kube.standing import Standing
@@ -90,6 +91,7 @@ class ClaimReconciler:
         """Called when the store grants nothing before it is compared with the cluster."""
         self.on_limited: Callable[[], None] = lambda: None
         """Called when a claim has to wait for a token of its namespace."""
+        self._newcomers: Newcomers | None = None
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -106,6 +108,15 @@ class ClaimReconciler:
         self._inbox.put(item, force=force)
         for heir in self._heirs.see(item):
             self._inbox.put(heir, force=True)
+
+    def hold_newcomers(self) -> None:
+        """From now on claims wait until the store knows their namespace, by `let_in`."""
+        self._newcomers = Newcomers()
+
+    def let_in(self, namespaces: Mapping[str, bool], *, whole: bool) -> None:
+        """The store knows which of these namespaces there are; `whole`: these are all."""
+        for item in () if self._newcomers is None else self._newcomers.let_in(namespaces, whole=whole):
+            self._inbox.put(item)
 
     async def keep(self, items: Iterable[Item]) -> None:
         """Let the store end no lease of these before their statuses say.
@@ -158,7 +169,9 @@ class ClaimReconciler:
         await self._stamps.looked.wait()
         while True:
             for item in await self._inbox.take(self._batch_limit):
-                if item.dying:
+                if self._newcomers is not None and self._newcomers.wait(item):
+                    self._inbox.done(item.uid)
+                elif item.dying:
                     self._releases.put(_RELEASES, item)
                 elif item.held:
                     self._ask(item)

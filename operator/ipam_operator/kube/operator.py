@@ -70,7 +70,9 @@ class Operator:
         self._rates = None if app.rates is None else RateTimer(app.rates, api, self._call)
         self._claims.on_limited = self._limited
         put_limits = None if self._rates is None else self._rates.put
-        self._tenants = Tenants(api, app.parents, self._claims.serve, put_limits)
+        if self._rates is not None:
+            self._claims.hold_newcomers()
+        self._tenants = Tenants(api, app.parents, self._claims.serve, put_limits, self._claims.let_in)
         parents = {Kind.NETWORK: self._networks, Kind.POOL: self._pools}
         self.resync = ResyncLoop(
             api,

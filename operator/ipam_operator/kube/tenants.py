@@ -29,6 +29,13 @@ class PutLimits(Protocol):
         """`whole`: these are all namespaces that there are."""
 
 
+class LetIn(Protocol):
+    """Told when the store knows namespaces, and what they say of their limits."""
+
+    def __call__(self, namespaces: Mapping[str, bool], *, whole: bool) -> None:
+        """Whether each is there; `whole`: these are all namespaces that there are."""
+
+
 class _Facts(NamedTuple):
     """What we keep of a Namespace; None instead: it is gone."""
 
@@ -39,8 +46,16 @@ class _Facts(NamedTuple):
 class Tenants:
     """What events tell is written at once, all of it together; the resync writes all there are."""
 
-    def __init__(self, api: ApiServer, parents: Parents, serve: Serve, put_limits: PutLimits | None = None) -> None:
-        self._api, self._parents, self._serve, self._put_limits = api, parents, serve, put_limits
+    def __init__(
+        self,
+        api: ApiServer,
+        parents: Parents,
+        serve: Serve,
+        put_limits: PutLimits | None = None,
+        let_in: LetIn = lambda _namespaces, *, whole: None,  # noqa: ARG005 - by keyword
+    ) -> None:
+        self._api, self._parents, self._serve = api, parents, serve
+        self._put_limits, self._let_in = put_limits, let_in
         self._changes: dict[str, _Facts | None] = {}
         self._listing: dict[str, _Facts | None] | None = None
         self._wake = asyncio.Event()
@@ -93,6 +108,7 @@ class Tenants:
         labels = {name: one if one is None else one.labels for name, one in facts.items()}
         for pool in await self._parents.put_tenants(labels, whole=whole):
             self._serve(pool, tell=True)
+        self._let_in({name: one is not None for name, one in facts.items()}, whole=whole)
 
 
 def _facts(body: Mapping[str, Any]) -> _Facts:
