@@ -88,6 +88,14 @@ class Cluster(ABC):
         write_kubeconfig(path, str(cluster["server"]), authority, {"token": token.strip()})
         return path
 
+    def within(self, namespace: str, path: Path) -> "ExternalCluster":
+        """The same cluster for a kubectl that points at this namespace, by a kubeconfig in `path`."""
+        shown = json.loads(self.run_kubectl("config", "view", "--minify", "--flatten", "-o", "json"))
+        shown["contexts"][0]["context"]["namespace"] = namespace
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(shown))
+        return ExternalCluster(path, self.kubectl)
+
 
 class ExternalCluster(Cluster):
     """A cluster that somebody named explicitly; never started and never stopped by us."""

@@ -1,7 +1,6 @@
 """`make demo`, `make test`, `make e2e`, `make check`, `make bench`: run something, stop everything, tell."""
 
 import fcntl
-import json
 import os
 import shutil
 import subprocess
@@ -12,18 +11,14 @@ from pathlib import Path
 
 from hack.acquire import acquire
 from hack.background import STATE
-from hack.cluster import Cluster, ExternalCluster
 from hack.install import PLURALS
 from hack.node import lack_of_node
 from hack.places import ROOT, server_state
+from hack.samples import SAMPLES, await_samples, samples_namespace
 from hack.source import Way
 from hack.stack import Stack
 from hack.steps import say, step
 
-SAMPLES = ROOT / "manifests" / "samples"
-SAMPLES_NAMESPACE = "ipam-samples"
-EXPECTATION = "ipam.dotmac.io/sample-expects"
-SATISFIED = {"Allocated", "Reserved", "Ready"}
 TIERS = {
     "unit": "unit",
     "db": "db and not adversarial",
@@ -66,42 +61,17 @@ def throw_away(name: str) -> Iterator[Path]:
 def demo() -> int:
     """The samples on a stack of their own."""
     with throw_away("demo") as state:
-        with Stack(state, durable=False) as stack, samples_namespace(stack.cluster):
+        with Stack(state, durable=False) as stack, samples_namespace(stack.cluster, state) as cluster:
             with step("samples: kubectl apply -f manifests/samples"):
-                stack.cluster.run_kubectl("apply", "-n", SAMPLES_NAMESPACE, "-f", SAMPLES)
+                cluster.run_kubectl("apply", "-f", SAMPLES)
             with step("samples: every one as expected"):
-                await_samples(stack.cluster)
+                await_samples(cluster)
             for plural in reversed(PLURALS):
                 say(f"\n$ kubectl get {plural} -A")
-                say(stack.cluster.run_kubectl("get", plural, "-A").rstrip())
+                say(cluster.run_kubectl("get", plural, "-A").rstrip())
             say("")
         say("==> all stopped")
     return 0
-
-
-@contextmanager
-def samples_namespace(cluster: Cluster) -> Iterator[None]:
-    """An empty namespace for the samples; a cluster that outlives us keeps none of them."""
-    gone = ("delete", "namespace", SAMPLES_NAMESPACE, "--ignore-not-found", "--timeout=60s")
-    if isinstance(cluster, ExternalCluster):
-        cluster.run_kubectl(*gone)
-    cluster.run_kubectl("create", "namespace", SAMPLES_NAMESPACE)
-    try:
-        yield
-    finally:
-        if isinstance(cluster, ExternalCluster):
-            with step("samples: kubectl delete namespace"):
-                cluster.run_kubectl(*gone)
-
-
-def await_samples(cluster: Cluster) -> None:
-    """Wait until each sample ends as its annotation says."""
-    listed = json.loads(cluster.run_kubectl("get", ",".join(PLURALS), "-n", SAMPLES_NAMESPACE, "-o", "json"))
-    for item in listed["items"]:
-        expected = item["metadata"].get("annotations", {}).get(EXPECTATION, "Ready")
-        wanted = "condition=Ready" if expected in SATISFIED else f"jsonpath={{.status.reason}}={expected}"
-        name = f"{item['kind'].lower()}/{item['metadata']['name']}"
-        cluster.run_kubectl("wait", f"--for={wanted}", "--timeout=60s", "-n", SAMPLES_NAMESPACE, name)
 
 
 def test(arguments: Sequence[str]) -> int:

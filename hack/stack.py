@@ -20,6 +20,7 @@ from hack.install import NAMESPACE, SERVICE_ACCOUNT, install
 from hack.places import ROOT, clone_key, server_state
 from hack.postgres import LOOPBACK, Postgres
 from hack.processes import end, spawn, wait_ready
+from hack.samples import ROLE, SETTINGS
 from hack.source import Source, Way
 from hack.steps import step
 
@@ -163,6 +164,7 @@ class Stack:
             self._start_cluster(source)
         with step("CRDs and permissions"):
             install(self.cluster)
+            self.cluster.run_kubectl("apply", "--server-side", "--force-conflicts", "-f", ROLE)
             self.cluster.service_account_kubeconfig(NAMESPACE, SERVICE_ACCOUNT, self.operator_kubeconfig)
         with step("schema of the store"):
             asyncio.run(self._migrate(postgres))
@@ -200,7 +202,7 @@ class Stack:
     def _start_operator(self) -> None:
         port_file, log = self.state / "operator.port", self.logs / "operator.log"
         port_file.unlink(missing_ok=True)
-        settings = {"IPAM_HEALTH_PORT_FILE": str(port_file)}
+        settings = {"IPAM_HEALTH_PORT_FILE": str(port_file), **SETTINGS}
         environment = operator_environment(self.database_url, self.operator_kubeconfig, settings)
         command = [sys.executable, "-m", "ipam_operator", "run"]
         self._operator = spawn(command, log, environment=environment, directory=ROOT)

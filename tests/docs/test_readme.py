@@ -4,10 +4,14 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from hack.cluster import Cluster
+from hack.install import PLURALS
+from hack.samples import NAMESPACE, SAMPLES, SETTINGS, await_samples, expected
 from tests.conftest import StartOperator
 
 ROOT = Path(__file__).parents[2]
@@ -16,10 +20,9 @@ COMMANDS = re.findall(r"^\$ (.*)$", README, re.MULTILINE)
 MANIFESTS = re.findall(r"^```yaml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-def shell(command: str, cluster: Cluster, namespace: str, text: str = "") -> str:
-    """Run one line as a reader would, whose kubectl points at this namespace of the cluster."""
+def shell(line: str, cluster: Cluster, text: str = "") -> str:
+    """Run one line as a reader would, whose kubectl points at a namespace of the cluster."""
     tools = f"{cluster.kubectl.parent}{os.pathsep}{os.environ['PATH']}"
-    line = command.replace("kubectl ", f"kubectl --namespace {namespace} ", 1)
     done = subprocess.run(
         ["bash", "-c", line],
         cwd=ROOT,
@@ -45,18 +48,40 @@ def test_make_commands_run_in_ci() -> None:
     assert set(re.findall(r"`make (\w+)`", README)) <= targets
 
 
-async def test_commands_and_manifests(control_plane: Cluster, namespace: str, operator: StartOperator) -> None:
-    """What the README tells people to type works, in its order, and ends as it says."""
-    operator()
-    for manifest in MANIFESTS:
-        shell("kubectl apply -f -", control_plane, namespace, manifest)
-    shell("kubectl wait --for=condition=Ready ipclaim/router --timeout=60s", control_plane, namespace)
-    assert "10.30.0.10" in shell("kubectl get ipclaim router", control_plane, namespace)
-    shell("kubectl delete ipclaim,ippool,ipnetwork --all", control_plane, namespace)
-    said = {
-        command: shell(command, control_plane, namespace)
-        for command in COMMANDS
-        if command.startswith("kubectl ") and command != "kubectl get ipclaims -A"
+@pytest.mark.unit
+def test_claims_that_are_shown_are_samples() -> None:
+    """Each row of the demo's table is a sample, in its namespace, with the reason that it ends in."""
+    samples = {
+        (body["metadata"].get("namespace", NAMESPACE), body["metadata"]["name"]): expected(body)
+        for path in SAMPLES.glob("*.yaml")
+        for body in yaml.safe_load_all(path.read_text())
+        if body["kind"] == "IPClaim"
     }
+    rows = re.findall(rf"^({NAMESPACE}\S*) +(\S+) .*(?:True|False) +(\w+) +\w+$", README, re.MULTILINE)
+    assert len(rows) == README.count(f"\n{NAMESPACE}") > 10
+    assert {row[:2]: row[2] for row in rows}.items() <= samples.items()
+
+
+async def test_commands_and_manifests(
+    control_plane: Cluster, namespace: str, operator: StartOperator, tmp_path: Path
+) -> None:
+    """What the README tells people to type works, in its order, and ends as it says; deleted, nothing is left."""
+    start: Any = operator  # a dictionary of settings cannot be typed against its other keywords
+    start(**SETTINGS)
+    reader = control_plane.within(namespace, tmp_path / "kubeconfig")
+    for manifest in MANIFESTS:
+        shell("kubectl apply -f -", reader, manifest)
+    shell("kubectl wait --for=condition=Ready ipclaim/router --timeout=60s", reader)
+    assert "10.30.0.10" in shell("kubectl get ipclaim router", reader)
+    shell("kubectl delete ipclaim,ippool,ipnetwork --all", reader)
+    said: dict[str, str] = {}
+    for command in COMMANDS:
+        if command.startswith("kubectl ") and command != "kubectl get ipclaims -A":
+            said[command] = shell(command, reader)
+        if command == "kubectl apply -f manifests/samples/":
+            await_samples(reader)
     assert "web-1" in said["kubectl get ipc -A --field-selector status.address=10.20.0.10"]
     assert "poolRef" in said["kubectl explain ipclaim.spec"]
+    kinds = f"{','.join(PLURALS)},service"
+    assert shell(f"kubectl get {kinds} --ignore-not-found", reader) == ""
+    assert f"{NAMESPACE}-" not in shell("kubectl get namespaces", reader)
