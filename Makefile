@@ -3,13 +3,16 @@ PYTHON ?= python3
 HACK = .venv/bin/python -m hack
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e check up down status node-up node-down bench image sbom crds manifests lock bootstrap clean
+.PHONY: help demo kind-demo test e2e check up down status node-up node-down bench image sbom crds manifests lock bootstrap clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
 
 demo: bootstrap ## set up all, run the samples on a stack of their own, show them, stop all
 	@$(HACK) demo
+
+kind-demo: bootstrap ## the same by the chart on a cluster of kind in docker; KEEP=1 keeps it
+	@$(HACK) kind-demo
 
 test: bootstrap ## set up all, run all tiers of tests; ARGS="-k word" goes to pytest
 	@$(HACK) test $(ARGS)

@@ -4,12 +4,12 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from hack import commands, image, sbom
+from hack import commands, image, kind_demo, sbom
 from hack.background import Background
 from hack.processes import exit_on_signals
 from hack.source import SourceError
 
-COMMANDS = ("up", "down", "status", "demo", "test", "e2e", "check", "bench", "image", "sbom")
+COMMANDS = ("up", "down", "status", "demo", "test", "e2e", "check", "bench", "image", "sbom", "kind-demo")
 
 
 def main() -> int:
@@ -30,6 +30,7 @@ def main() -> int:
         "bench": lambda: commands.bench(rest),
         "image": image.make,
         "sbom": sbom.make,
+        "kind-demo": kind_demo.kind_demo,
     }
     try:
         return work[options.command]() or 0

@@ -115,10 +115,10 @@ class ExternalCluster(Cluster):
 
 
 class KindCluster(Cluster):
-    """A cluster made by kind in docker, and deleted again."""
+    """A cluster made by kind in docker, and deleted again. `config`: kind's own, for other nodes than one."""
 
-    def __init__(self, state: Path, name: str) -> None:
-        self.name = name
+    def __init__(self, state: Path, name: str, config: Path | None = None) -> None:
+        self.name, self._config = name, config
         self.kubeconfig = state / "admin.kubeconfig"
         self.kubectl = Path("kubectl")
 
@@ -126,9 +126,20 @@ class KindCluster(Cluster):
     def start(self) -> Self:
         self.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
         self.stop()  # what a crashed run of the same name left
-        create = ["kind", "create", "cluster", "--name", self.name, "--wait", "120s"]
+        create = [
+            "kind",
+            "create",
+            "cluster",
+            "--name",
+            self.name,
+            "--wait",
+            "120s",
+            "--kubeconfig",
+            str(self.kubeconfig),
+        ]
+        nodes = [] if self._config is None else ["--config", str(self._config)]
         try:
-            subprocess.run([*create, "--kubeconfig", self.kubeconfig], check=True)
+            subprocess.run([*create, *nodes], check=True)
         except BaseException:
             self.stop()
             raise

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from hack.acquire import acquire
 from hack.background import STATE
-from hack.install import PLURALS
 from hack.node import lack_of_node
 from hack.places import ROOT, server_state
-from hack.samples import SAMPLES, await_samples, samples_namespace
+from hack.samples import samples_namespace, show_samples
 from hack.source import Way
 from hack.stack import Stack
 from hack.steps import say, step
@@ -62,14 +61,7 @@ def demo() -> int:
     """The samples on a stack of their own."""
     with throw_away("demo") as state:
         with Stack(state, durable=False) as stack, samples_namespace(stack.cluster, state) as cluster:
-            with step("samples: kubectl apply -f manifests/samples"):
-                cluster.run_kubectl("apply", "-f", SAMPLES)
-            with step("samples: every one as expected"):
-                await_samples(cluster)
-            for plural in reversed(PLURALS):
-                say(f"\n$ kubectl get {plural} -A")
-                say(cluster.run_kubectl("get", plural, "-A").rstrip())
-            say("")
+            show_samples(cluster)
         say("==> all stopped")
     return 0
 

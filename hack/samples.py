@@ -10,7 +10,7 @@ from typing import Any, Final
 from hack.cluster import Cluster, ExternalCluster
 from hack.install import PLURALS
 from hack.places import ROOT
-from hack.steps import step
+from hack.steps import say, step
 
 SAMPLES: Final = ROOT / "manifests" / "samples"
 NAMESPACE: Final = "ipam-samples"
@@ -53,6 +53,22 @@ def await_samples(cluster: Cluster, seconds: float = SECONDS) -> None:
         if time.monotonic() > limit:
             raise RuntimeError(f"not as expected after {seconds:.0f} s:\n" + "\n".join(others))
         time.sleep(0.1)
+
+
+def show_samples(cluster: Cluster) -> None:
+    """Apply them, wait until each is as it says, and print what there is then.
+
+    Raises:
+        RuntimeError: as `await_samples` does.
+    """
+    with step("samples: kubectl apply -f manifests/samples"):
+        cluster.run_kubectl("apply", "-f", SAMPLES)
+    with step("samples: every one as expected"):
+        await_samples(cluster)
+    for plural in reversed(PLURALS):
+        say(f"\n$ kubectl get {plural} -A")
+        say(cluster.run_kubectl("get", plural, "-A").rstrip())
+    say("")
 
 
 def expected(body: Mapping[str, Any]) -> str | None:

@@ -129,6 +129,13 @@ def lack_of_build(directory: Path, programs: Sequence[str] = PROGRAMS) -> str:
     return ""
 
 
+def lack_of_kind(which: Callable[[str], str | None], answers: Callable[..., bool]) -> str:
+    """Why kind cannot make a cluster here; empty where it can."""
+    if not which("kind"):
+        return "kind is not on PATH"
+    return "" if which("docker") and answers("docker", "info") else "docker does not answer"
+
+
 def survey(
     environment: Mapping[str, str],
     *,
@@ -149,9 +156,6 @@ def survey(
     named = environment.get("IPAM_TEST_KUBECONFIG")
     assets = environment.get("KUBEBUILDER_ASSETS")
     entry = cache(environment) / "control-plane" / key()
-    kind_lack = "" if which("kind") else "kind is not on PATH"
-    if not kind_lack and not (which("docker") and answers("docker", "info")):
-        kind_lack = "docker does not answer"
     go = which("go")
     if go and go_version(go) < needed_go():
         go = None
@@ -164,7 +168,7 @@ def survey(
         assets_lack=lack_of_assets(Path(assets)) if assets else "KUBEBUILDER_ASSETS is not set",
         cache=entry,
         cache_lack=lack_of_build(entry),
-        kind_lack=kind_lack,
+        kind_lack=lack_of_kind(which, answers),
         build_lack="" if go or wheel else "no Go, and no wheel of it for this platform",
         go=Path(go) if go else None,
     )

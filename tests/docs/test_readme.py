@@ -44,8 +44,8 @@ def test_make_commands_run_in_ci() -> None:
     named = {command for command in COMMANDS if command.startswith("make ")}
     assert named == {"make demo", "make test"}
     assert all(f'"{command}"' in ci for command in named)
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"`make (\w+)`", README)) <= targets
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([\w-]+)`", README)) <= targets
 
 
 @pytest.mark.unit
