@@ -41,12 +41,8 @@ def test_each_sample_says_what_it_is() -> None:
 
 
 def test_every_end_has_a_sample() -> None:
-    """All reasons but those of edits, deletions, outages and moments.
-
-    `PoolAmbiguous` is one of these: applied with its pools, such a claim is served by the first that is there.
-    """
+    """All reasons but those of edits, deletions, outages and moments."""
     without = {
-        "PoolAmbiguous",
         "Queued",
         "StoreUnavailable",
         "ShrinkRefused",
