@@ -3,7 +3,8 @@
 import os
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from ipam_operator.errors import SettingsError
 
@@ -85,6 +86,14 @@ class Settings(BaseModel):
     )
     leader_election: bool = Field(default=True, description="Off only in tests: correctness never depends on it.")
     log_level: str = Field(default="INFO", description="Level of the root logger.")
+
+    @field_validator("database_url", "owner_database_url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        """Anything else cannot be told from a database that is away. The message repeats no password."""
+        if value and not value.startswith(("postgresql://", "postgres://")):
+            raise PydanticCustomError("url", "must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+        return value
 
     @property
     def kinds_to_renew_for(self) -> frozenset[str]:

@@ -6,6 +6,7 @@ import getpass
 import logging
 import math
 import os
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -54,9 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }[options.command]
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(work(settings, options)) or 0
+            return runner.run(_until_sigterm(work(settings, options))) or 0
     except KeyboardInterrupt:  # where nothing had begun that would have to be ended in order
         return 130
+    except asyncio.CancelledError:
+        return 128 + signal.SIGTERM
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
@@ -104,6 +107,13 @@ def _pool(text: str) -> ObjectRef:
     if not (namespace and found and name):
         raise argparse.ArgumentTypeError(f"{text!r} must be NAMESPACE/POOL, such as team-a/office-hosts")
     return ObjectRef(namespace, name)
+
+
+async def _until_sigterm(work: Awaitable[int | None]) -> int | None:
+    """For what handles the signal no better. The first process of a pod is not ended by it otherwise."""
+    task = asyncio.ensure_future(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
 
 
 async def _run(settings: Settings, _options: argparse.Namespace) -> None:
