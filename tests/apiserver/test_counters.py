@@ -76,6 +76,10 @@ async def test_counters_are_written_only_when_they_change(tenant: Tenant, servic
 async def test_metrics(tenant: Tenant, service: OperatorProcess) -> None:
     """All families are exported, no label names a claim or an address, and the gauges of a pool go with it."""
     await tenant.space()
+    await tenant.claim("let-go-before")
+    await tenant.bound("let-go-before")
+    await tenant.delete("IPClaim", "let-go-before")
+    await tenant.gone("IPClaim", "let-go-before")
     await tenant.claim("a-claim-of-this-name")
     address = await tenant.address("a-claim-of-this-name")
     await tenant.capacity(allocated="1")

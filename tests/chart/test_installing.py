@@ -78,6 +78,14 @@ def bare() -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.fixture
+def applied(bare: Cluster) -> Iterator[Cluster]:
+    """It, for what kubectl applies: nothing of manifests/install is left, which Helm would not take for its own."""
+    yield bare
+    gone = ("--ignore-not-found", "--timeout=60s", "-k", ROOT / "manifests/install")
+    bare.run_kubectl("delete", *gone)
+
+
 @pytest.fixture(params=sorted(WHEELS))
 def release(request: pytest.FixtureRequest, bare: Cluster) -> Iterator[Release]:
     """Nothing is installed before, and only CRDs and namespace are left behind, as they are by design."""
@@ -260,19 +268,19 @@ def test_protection_holds_whatever_roles_say(release: Release, pool: str, refuse
     kubectl("delete", "ippool", pool, "-n", "default", "--as=alice")
 
 
-def test_cleanup_lets_go_of_what_is_deleted_alone(bare: Cluster, tmp_path: Path) -> None:
+def test_cleanup_lets_go_of_what_is_deleted_alone(applied: Cluster, tmp_path: Path) -> None:
     """Without an operator the cleanup job ends deletions that hang, touches nothing else, and says so."""
-    kubectl = bare.run_kubectl
+    kubectl = applied.run_kubectl
     kubectl("apply", "--server-side", "--force-conflicts", "-k", ROOT / "manifests/install/cluster")
     kubectl("wait", "--for=condition=Established", "--timeout=60s", *(f"crd/{plural}.{GROUP}" for plural in PLURALS))
     kubectl("apply", "-k", ROOT / "manifests/cleanup")
-    await_kind(bare, "IPPool")
+    await_kind(applied, "IPPool")
     for name in ("dying", "alive"):
         metadata = {"name": name, "finalizers": ["example.com/mine", FINALIZER]}
         body = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "IPPool", "metadata": metadata, "spec": SPECS["IPPool"]}
         kubectl("create", "-n", "default", "-f", "-", text=json.dumps(body))
     kubectl("delete", "ippool", "dying", "-n", "default", "--wait=false")
-    environment = as_pod(bare, "ipam-cleanup", NAMESPACE, tmp_path, "CLEANUP")
+    environment = as_pod(applied, "ipam-cleanup", NAMESPACE, tmp_path, "CLEANUP")
     script = [sys.executable, str(ROOT / "manifests/cleanup/cleanup.py")]
     done = subprocess.run(script, capture_output=True, text=True, check=False, env=environment)
     assert done.stdout == "let go of 1 objects that were being deleted; 1 that are not were left alone\n", done.stderr
@@ -288,14 +296,13 @@ def test_cleanup_lets_go_of_what_is_deleted_alone(bare: Cluster, tmp_path: Path)
     kubectl("delete", "-k", ROOT / "manifests/cleanup", "--wait=false")
 
 
-def test_manifests_are_whole(bare: Cluster) -> None:
+def test_manifests_are_whole(applied: Cluster) -> None:
     """`kubectl apply -k manifests/install` and the example of an overlay are accepted as they are."""
     for folder in ("manifests/install", "manifests/examples/overlay"):
-        bare.run_kubectl("apply", "--server-side", "--force-conflicts", "-k", ROOT / folder)
-    deployment = Release(bare, 4).get("deployment", NAME)
+        applied.run_kubectl("apply", "--server-side", "--force-conflicts", "-k", ROOT / folder)
+    deployment = Release(applied, 4).get("deployment", NAME)
     assert deployment
     assert deployment["spec"]["replicas"] == 3
-    bare.run_kubectl("delete", "--wait=false", "-k", ROOT / "manifests/install")
 
 
 def test_helm_test_claims_and_releases(
