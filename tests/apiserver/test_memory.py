@@ -27,7 +27,8 @@ async def test_a_namespace_made_anew_has_its_addresses_again(tenant: Tenant) -> 
     before = {name: one["status"]["address"] for name, one in (await tenant.bound(*NAMES)).items()}
     for kind in ("IPClaim", "IPPool", "IPNetwork"):
         await tenant.delete_all(kind)
-    await tenant.gone("IPNetwork", "net")
+    for kind, name in (("IPPool", "pool"), ("IPNetwork", "net")):  # a network goes when the store has none of its pools
+        await tenant.gone(kind, name)
     await tenant.claims(reversed(NAMES))
     await tenant.space(strategy="Random", coolDown="0s")
     assert {name: one["status"]["address"] for name, one in (await tenant.bound(*NAMES)).items()} == before

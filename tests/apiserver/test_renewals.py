@@ -3,13 +3,15 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from tests.apiserver.support import Ledger, Tenant, eventually
+from tests.apiserver.support import Ledger, Tenant, eventually, quiet
 from tests.support.cluster import Api, Json, condition
+from tests.support.operator_process import OperatorProcess
 
 OPERATOR = {"IPAM_RENEW_KINDS": "v1/ConfigMap,v1/Secret", "IPAM_RENEW_SECONDS": "0.5"}
 ROLES = "apis/rbac.authorization.k8s.io/v1/clusterroles"
@@ -18,16 +20,25 @@ BINDINGS = "apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
 
 @pytest_asyncio.fixture
 async def may_list_config_maps(api: Api) -> AsyncIterator[None]:
-    """As docs/guides/auto-renew.md has it, for ConfigMaps; nobody may list Secrets."""
+    """As docs/guides/auto-renew.md has it, for ConfigMaps, and known to the authorizer; nobody may list Secrets."""
     name = "ipam-operator-renewals"
     rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list"]}]
     subject = {"kind": "ServiceAccount", "name": "ipam-operator", "namespace": "ipam-system"}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
     await api.request("POST", ROLES, body={"metadata": {"name": name}, "rules": rules})
     await api.request("POST", BINDINGS, body={"metadata": {"name": name}, "roleRef": role, "subjects": [subject]})
+    await eventually(partial(may_look, api), "the operator may list ConfigMaps: unseen all would be renewed")
     yield
     await api.request("DELETE", f"{BINDINGS}/{name}")
     await api.request("DELETE", f"{ROLES}/{name}")
+
+
+async def may_look(api: Api) -> bool:
+    """Whether the operator may list ConfigMaps by now."""
+    asked = {"verb": "list", "resource": "configmaps"}
+    spec = {"user": "system:serviceaccount:ipam-system:ipam-operator", "resourceAttributes": asked}
+    review = await api.request("POST", "apis/authorization.k8s.io/v1/subjectaccessreviews", body={"spec": spec})
+    return bool(review["status"]["allowed"])
 
 
 async def config_map(tenant: Tenant, name: str) -> None:
@@ -43,8 +54,9 @@ async def held(tenant: Tenant, name: str, kind: str = "ConfigMap") -> Json:
     return (await tenant.bound(name))[name]
 
 
-async def ran(ledger: Ledger, minutes: int) -> None:
-    """Let so much of all terms be over."""
+async def ran(service: OperatorProcess, ledger: Ledger, minutes: int) -> None:
+    """Let so much of all terms be over; a resync would put back the ends that claims show."""
+    await quiet(service)
     await ledger.execute(
         f"update ipam.term set since = since - interval '{minutes} minutes',"
         f" expires_at = expires_at - interval '{minutes} minutes'"
@@ -61,7 +73,7 @@ async def left(ledger: Ledger) -> dict[str, float]:
 
 
 @pytest.mark.usefixtures("may_list_config_maps")
-async def test_for_as_long_as_it_exists(tenant: Tenant, ledger: Ledger) -> None:
+async def test_for_as_long_as_it_exists(tenant: Tenant, ledger: Ledger, service: OperatorProcess) -> None:
     """Renewed while it is there, also in status; not any more when it was missed twice; again when it is back."""
     await tenant.space()
     await config_map(tenant, "here")
@@ -72,7 +84,7 @@ async def test_for_as_long_as_it_exists(tenant: Tenant, ledger: Ledger) -> None:
         return (await left(ledger))["here"] > 55
 
     await asyncio.sleep(1.1)  # ends are shown in whole seconds
-    await ran(ledger, 40)
+    await ran(service, ledger, 40)
     await eventually(renewed, "the lease has begun anew")
 
     async def told() -> bool:
@@ -89,7 +101,7 @@ async def test_for_as_long_as_it_exists(tenant: Tenant, ledger: Ledger) -> None:
     await eventually(both, "what is there again is renewed again")
 
 
-async def test_what_cannot_be_seen_is_not_gone(tenant: Tenant, ledger: Ledger) -> None:
+async def test_what_cannot_be_seen_is_not_gone(tenant: Tenant, ledger: Ledger, service: OperatorProcess) -> None:
     """Without the role the API server says 403, and the lease is renewed, however often one looks."""
     await tenant.space()
     await held(tenant, "web", "Secret")
@@ -98,7 +110,7 @@ async def test_what_cannot_be_seen_is_not_gone(tenant: Tenant, ledger: Ledger) -
         return (await left(ledger))["web"] > 55
 
     for _ in range(3):
-        await ran(ledger, 40)
+        await ran(service, ledger, 40)
         await eventually(renewed, "renewed unseen")
 
 
