@@ -3,11 +3,14 @@
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable, Mapping
 
 from hack.places import is_root
 from hack.steps import step
 
+PAUSES = (2.0, 5.0, 15.0)
+"""Seconds between tries: a name that is not found now often is soon, and apt-get does not tell that from what lasts."""
 APT = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300")
 
 
@@ -35,8 +38,13 @@ def install(names: Iterable[str], missing: Iterable[str]) -> None:
         raise RuntimeError(f"{lack}: sudo {command}")
     with step(f"apt-get install {' '.join(packages)}"):
         # First as it is: most machines have lists of packages, and fetching them again takes longer than the rest.
-        if _apt("install", packages) and (_apt("update", ()) or _apt("install", packages)):
+        if _apt("install", packages) and not any(_refreshed(packages, pause) for pause in (0.0, *PAUSES)):
             raise RuntimeError(f"{lack}, and this failed: {command}")
+
+
+def _refreshed(packages: list[str], pause: float) -> bool:
+    time.sleep(pause)
+    return not (_apt("update", ()) or _apt("install", packages))
 
 
 def _installed(program: str) -> bool:

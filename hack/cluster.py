@@ -139,7 +139,8 @@ class KindCluster(Cluster):
         ]
         nodes = [] if self._config is None else ["--config", str(self._config)]
         try:
-            subprocess.run([*create, *nodes], check=True)
+            if subprocess.run([*create, *nodes], check=False).returncode != 0:
+                raise RuntimeError(f"kind could not create {self.name}")
         except BaseException:
             self.stop()
             raise

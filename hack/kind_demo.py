@@ -26,6 +26,12 @@ NAME: Final = "ipam-demo"
 CONFIG: Final = ROOT / "hack" / "kind.yaml"
 CHART: Final = ROOT / "charts" / "ipam-operator"
 IMAGE: Final = f"{REPOSITORY}:{__version__}"
+NEEDS: Final = {
+    "docker": "https://docs.docker.com/get-started/get-docker",
+    "kind": "https://kind.sigs.k8s.io",
+    "kubectl": "https://kubernetes.io/docs/tasks/tools",
+}
+"""Programs, and where to get them. Helm is ours."""
 VALUES: Final[dict[str, Any]] = {
     "database": {"mode": "bundled"},
     "image": {"registry": "", "repository": REPOSITORY, "tag": __version__},
@@ -44,8 +50,8 @@ def kind_demo() -> int:
     Raises:
         RuntimeError: a step failed.
     """
-    lack = lack_of_kind(shutil.which, answers) or ("" if shutil.which("kubectl") else "kubectl is not on PATH")
-    if lack:
+    absent = [f"{name} ({where})" for name, where in NEEDS.items() if not shutil.which(name)]
+    if lack := f"missing {', '.join(absent)}" if absent else lack_of_kind(shutil.which, answers):
         say(f"{lack}: kind-demo needs docker, kind and kubectl; `make demo` needs none of them")
         return 2
     state = STATE / "kind-demo"
@@ -53,10 +59,10 @@ def kind_demo() -> int:
     with step("image: docker build"):
         _run("docker", "build", "--tag", IMAGE, ROOT)
     cluster = KindCluster(state, NAME, CONFIG)
+    with step("cluster: kind create"):
+        cluster.start()
     kept = os.environ.get("KEEP") == "1"
     try:
-        with step("cluster: kind create"):
-            cluster.start()
         with step("image: kind load"):
             _run("kind", "load", "docker-image", IMAGE, "--name", NAME)
         with step("operator and database: helm install"):
@@ -65,18 +71,18 @@ def kind_demo() -> int:
         with samples_namespace(cluster, state) as pointed:
             show_samples(pointed)
     finally:
-        if not kept:
-            cluster.stop()
-    say(
-        f"==> kept: export KUBECONFIG={cluster.kubeconfig}; kind delete cluster --name {NAME}"
-        if kept
-        else "==> deleted"
-    )
+        if kept:
+            say(f"==> kept: export KUBECONFIG={cluster.kubeconfig}; kind delete cluster --name {NAME}")
+        else:
+            with step("cluster: kind delete"):
+                cluster.stop()
     return 0
 
 
 def _run(*command: str | Path, text: str | None = None) -> None:
     given = subprocess.DEVNULL if text is None else None
-    done = subprocess.run(list(map(str, command)), stdin=given, input=text, text=True, check=False)
+    # Helm obeys HELM_KUBEAPISERVER and its like even beside --kubeconfig: they would lead to a cluster of the user's.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HELM_KUBE")}
+    done = subprocess.run(list(map(str, command)), env=environment, stdin=given, input=text, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{Path(command[0]).name} failed (exit {done.returncode})")

@@ -2,7 +2,6 @@
 
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 
@@ -71,14 +70,3 @@ def test_wheels_are_for_the_base() -> None:
     assert "--platform=manylinux_2_36_aarch64" in options
     assert "--platform=manylinux_2_37_aarch64" not in options
     assert options[:2] == ["--python-version", "3.11"]
-
-
-def test_packages_are_named_to_who_may_not_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Who is not root reads one line with the command; who has the programs hears nothing."""
-    from hack import apt
-
-    monkeypatch.setattr(apt, "is_root", lambda: False)
-    apt.need({"sh": "dash"})
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(RuntimeError, match=r"^missing no-such-program: sudo apt-get install -y .* some-package$"):
-        apt.need({"no-such-program": "some-package"})
