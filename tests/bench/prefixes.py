@@ -22,7 +22,7 @@ from tests.bench.figures import Figure, middle, quantile
 from tests.bench.ledger import NAMESPACE, Ledger, identity, opened, put_pool
 from tests.bench.progress import say
 
-LENGTHS = {"10.0.0.0/8": (22, 24, 26, 28), "2001:db8::/32": (44, 48, 52, 56)}
+LENGTHS = {"10.0.0.0/8": (22, 24, 26, 28), "2001:db8::/32": (48, 52, 56, 60)}
 WARM_UP = 20
 BATCH = 500
 
