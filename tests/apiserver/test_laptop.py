@@ -18,11 +18,11 @@ from hack.places import ROOT
 from tests.apiserver.support import Launch, Tenant, eventually
 from tests.conftest import ToStore
 from tests.support.operator_process import OperatorProcess
+from tests.support.walkthrough import Command, section, steps
 
 BRISK = {"IPAM_LEADER_SECONDS": "3", "IPAM_POOL_TIMER_SECONDS": "1"}
-PAGE = (ROOT / "docs/operations/install.md").read_text()
-(SECTION,) = re.findall(r"^## From a laptop\n(.*?)^## ", PAGE, re.MULTILINE | re.DOTALL)
-*MAKE, EXPORT, RUN = re.findall(r"^\$ (.*)$", SECTION, re.MULTILINE)
+PAGE = ROOT / "docs/operations/install.md"
+*MAKE, EXPORT, RUN = [step.line for step in steps(section(PAGE, "From a laptop")) if isinstance(step, Command)]
 MADE = "laptop.kubeconfig"
 DEAD = "https://127.0.0.1:1"
 

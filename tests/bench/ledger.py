@@ -1,5 +1,6 @@
 """A store of our own to measure: pools filled to a share, and a table beside the ledger that is only inserted into."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
@@ -9,10 +10,11 @@ from uuid import uuid4
 
 import asyncpg
 
-from ipam_operator.domain.model import Identity, NetworkRequest, ObjectRef, PoolRequest, Strategy
-from ipam_operator.domain.outcome import Accepted
+from ipam_operator.domain.model import ClaimRequest, Identity, NetworkRequest, ObjectRef, PoolRequest, Strategy
+from ipam_operator.domain.outcome import Accepted, Granted
 from ipam_operator.net.cidr import Network
 from ipam_operator.net.ranges import Range
+from ipam_operator.services.claims import Claims
 from ipam_operator.services.networks import Networks, Pools
 from ipam_operator.store.database import Database
 from ipam_operator.store.migrate import migrate
@@ -153,6 +155,27 @@ async def opened(server_url: str) -> AsyncIterator[Ledger]:
     finally:
         await keeper.execute(f"drop database if exists {name} with (force)")
         await keeper.close()
+
+
+def new_claim(pool: ObjectRef, *, namespace: str = NAMESPACE, **asked: Any) -> ClaimRequest:
+    """A claim of a name of its own; `asked` as in ClaimRequest."""
+    uid = uuid4()
+    identity = Identity(uid, ObjectRef(namespace, f"claim-{uid.hex[:12]}"), 1)
+    return ClaimRequest(identity, pool, actor="bench", **asked)
+
+
+async def seconds_of(claims: Claims, claim: ClaimRequest) -> float:
+    """Until this claim has what it asks for, others that are served with it aside.
+
+    Raises:
+        TypeError: it was not granted.
+    """
+    began = time.perf_counter()
+    served = await claims.allocate(claim.pool, [claim])
+    seconds = time.perf_counter() - began
+    if not any(isinstance(one, Granted) and one.claim == claim.identity for one in served.outcomes):
+        raise TypeError(f"not granted: {served.outcomes}")
+    return seconds
 
 
 def identity(name: str) -> Identity:

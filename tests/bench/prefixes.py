@@ -1,25 +1,21 @@
 """A claim for a prefix, and one for both families: milliseconds of their one statement, among many that are held."""
 
 import random
-import time
 from ipaddress import ip_network
-from uuid import uuid4
 
 from ipam_operator.domain.model import (
-    ClaimRequest,
     Fit,
     ObjectRef,
     Prefixes,
     Release,
     Selector,
 )
-from ipam_operator.domain.outcome import Granted
 from ipam_operator.services.claims import Claims
 from ipam_operator.store.database import Database
 from ipam_operator.store.leases import Leases
 from ipam_operator.store.parents import Parents
 from tests.bench.figures import Figure, middle, quantile
-from tests.bench.ledger import NAMESPACE, Ledger, identity, opened, put_pool
+from tests.bench.ledger import NAMESPACE, Ledger, new_claim, opened, put_pool, seconds_of
 from tests.bench.progress import say
 
 LENGTHS = {"10.0.0.0/8": (22, 24, 26, 28), "2001:db8::/32": (48, 52, 56, 60)}
@@ -44,7 +40,9 @@ async def run(server_url: str, *, quick: bool) -> list[Figure]:
         for cidr in ("172.16.0.0/12", "2001:db8:1::/64"):
             await put_pool(parents, f"both-{cidr[:4]}", ip_network(cidr))
         both = Selector(NAMESPACE, NAMESPACE, dual=True)
-        seconds = [await _one(claims, both.place, selector=both) for _ in range(samples + WARM_UP)][WARM_UP:]
+        seconds = [await seconds_of(claims, new_claim(both.place, selector=both)) for _ in range(samples + WARM_UP)][
+            WARM_UP:
+        ]
         figures.append(Figure("claim both families, p50", middle(seconds) * 1e3, "ms"))
     return figures
 
@@ -53,29 +51,15 @@ async def _prefixes(
     ledger: Ledger, claims: Claims, pool: ObjectRef, lengths: tuple[int, ...], held: int, samples: int
 ) -> list[float]:
     rng = random.Random(4)
-    asked = [_claim(pool, rng.choice(lengths)) for _ in range(held)]
+    asked = [new_claim(pool, length=rng.choice(lengths)) for _ in range(held)]
     for first in range(0, held, BATCH):
         await claims.allocate(pool, asked[first : first + BATCH])
     gone = rng.sample(asked, held // 3)
     await claims.release([(Release(one.identity.uid), pool) for one in gone])
     await ledger.connection.execute("update ipam.pool set cool_down = '0'")
     await ledger.connection.execute("vacuum analyze")
-    seconds = [await _one(claims, pool, length=rng.choice(lengths)) for _ in range(samples + WARM_UP)][WARM_UP:]
+    seconds = [await seconds_of(claims, new_claim(pool, length=rng.choice(lengths))) for _ in range(samples + WARM_UP)][
+        WARM_UP:
+    ]
     say(f"{pool.name}: {middle(seconds) * 1e3:.2f} ms")
     return seconds
-
-
-async def _one(
-    claims: Claims, place: ObjectRef, *, length: int | None = None, selector: Selector | None = None
-) -> float:
-    claim = _claim(place, length, selector)
-    began = time.perf_counter()
-    (outcome,) = (await claims.allocate(place, [claim])).outcomes
-    seconds = time.perf_counter() - began
-    if not isinstance(outcome, Granted):
-        raise TypeError(f"not granted: {outcome}")
-    return seconds
-
-
-def _claim(place: ObjectRef, length: int | None, selector: Selector | None = None) -> ClaimRequest:
-    return ClaimRequest(identity(f"claim-{uuid4().hex[:12]}"), place, actor="bench", selector=selector, length=length)

@@ -1,24 +1,20 @@
 """A claim that is served at once beside very many that wait and cannot be: milliseconds of its one statement."""
 
-import time
 from ipaddress import ip_address, ip_network
-from uuid import uuid4
 
 from ipam_operator.domain.model import (
     ClaimDetail,
     ClaimRequest,
     Consent,
-    Identity,
     ObjectRef,
     Release,
 )
-from ipam_operator.domain.outcome import Granted
 from ipam_operator.services.claims import Claims
 from ipam_operator.store.database import Database
 from ipam_operator.store.leases import Leases
 from ipam_operator.store.parents import Parents
 from tests.bench.figures import Figure, middle
-from tests.bench.ledger import NAMESPACE, Ledger, opened, put_pool
+from tests.bench.ledger import NAMESPACE, Ledger, new_claim, opened, put_pool, seconds_of
 from tests.bench.progress import say
 
 OTHERS = "others"
@@ -75,39 +71,24 @@ class Queues:
             pool.name,
             OTHERS,
         )
-        asked = [_claim(pool, NAMESPACE, wanted=held[k % len(held)]["addr"]) for k in range(number)]
+        asked = [new_claim(pool, wanted=ip_address(held[k % len(held)]["addr"])) for k in range(number)]
         await self._wait(pool, asked)
 
     async def beside_kept(self, pool: ObjectRef, number: int) -> None:
         """The pool keeps addresses of their namespace for claims of other names."""
-        kept = [_claim(pool, OTHERS, detail=ClaimDetail(retain=True)) for _ in range(4)]
+        kept = [new_claim(pool, namespace=OTHERS, detail=ClaimDetail(retain=True)) for _ in range(4)]
         await self._claims.allocate(pool, kept)
         await self._claims.release([(Release(one.identity.uid), pool) for one in kept])
         await self.beyond_quota(pool, number)
 
     async def latencies(self, pool: ObjectRef) -> list[float]:
         """Seconds of one claim after another."""
-        seconds = []
-        for _ in range(self._samples + WARM_UP):
-            claim = _claim(pool, NAMESPACE)
-            began = time.perf_counter()
-            served = await self._claims.allocate(pool, [claim])
-            seconds.append(time.perf_counter() - began)
-            if not any(isinstance(one, Granted) for one in served.outcomes):
-                raise TypeError(f"not granted: {served.outcomes}")
+        seconds = [await seconds_of(self._claims, new_claim(pool)) for _ in range(self._samples + WARM_UP)]
         return seconds[WARM_UP:]
 
     async def _ask(self, pool: ObjectRef, number: int, *, namespace: str = NAMESPACE, count: int = 1) -> None:
-        await self._wait(pool, [_claim(pool, namespace, count=count) for _ in range(number)])
+        await self._wait(pool, [new_claim(pool, namespace=namespace, count=count) for _ in range(number)])
 
     async def _wait(self, pool: ObjectRef, asked: list[ClaimRequest]) -> None:
         for first in range(0, len(asked), BATCH):
             await self._claims.allocate(pool, asked[first : first + BATCH])
-
-
-def _claim(
-    pool: ObjectRef, namespace: str, *, count: int = 1, wanted: str | None = None, detail: ClaimDetail | None = None
-) -> ClaimRequest:
-    identity = Identity(uuid4(), ObjectRef(namespace, f"claim-{uuid4().hex[:12]}"), 1)
-    address = None if wanted is None else ip_address(wanted)
-    return ClaimRequest(identity, pool, count, address, detail, actor="bench")

@@ -3,15 +3,14 @@
 import time
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef
 from ipam_operator.net.cidr import parse_address_or_prefix
 from ipam_operator.services.claims import ADOPT_LIMIT
 from ipam_operator.store.audit import Audit
 from ipam_operator.store.leases import Leases
 from tests.bench.figures import Figure, middle
-from tests.bench.ledger import NAMESPACE, Ledger, Pool, opened
+from tests.bench.ledger import Ledger, Pool, new_claim, opened
 from tests.bench.progress import say
 from tests.bench.store import OneConnection
 
@@ -58,7 +57,7 @@ async def _adoption(ledger: Ledger, pool: Pool, rounds: int) -> float:
     database = OneConnection(ledger.connection)
     seconds: list[float] = []
     for _ in range(rounds):
-        claims = [_claim(pool.ref) for _ in range(ADOPT_LIMIT)]
+        claims = [new_claim(pool.ref) for _ in range(ADOPT_LIMIT)]
         shown = [[parse_address_or_prefix(str(pool.address(2 * k)))] for k in range(ADOPT_LIMIT)]
         answers = (await Leases(database).adopt(pool.ref, claims, shown)).answers
         _granted(answers)
@@ -70,8 +69,3 @@ async def _adoption(ledger: Ledger, pool: Pool, rounds: int) -> float:
 def _granted(answers: Sequence[Any]) -> None:
     if sum(bool(answer.addresses) for answer in answers) != ADOPT_LIMIT:
         raise RuntimeError(f"not all of {ADOPT_LIMIT} claims got what they show: nothing to compare")
-
-
-def _claim(pool: ObjectRef) -> ClaimRequest:
-    uid = uuid4()
-    return ClaimRequest(Identity(uid, ObjectRef(NAMESPACE, f"claim-{uid.hex[:12]}"), 1), pool, actor="bench")

@@ -3,17 +3,16 @@
 import time
 from collections.abc import Sequence
 from typing import Any
-from uuid import uuid4
 
 from typing_extensions import override
 
 from ipam_operator.domain.answers import AnswerKind
-from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef, Strategy
+from ipam_operator.domain.model import ClaimRequest, Strategy
 from ipam_operator.store.database import Database, Row
 from ipam_operator.store.leases import Leases
 from ipam_operator.store.queries import blocks
 from tests.bench.figures import Figure, middle, quantile
-from tests.bench.ledger import COLUMNS, NAMESPACE, Ledger, Pool, opened
+from tests.bench.ledger import COLUMNS, NAMESPACE, Ledger, Pool, new_claim, opened
 from tests.bench.progress import say
 
 POOLS = {"2^8": "10.1.1.0/24", "2^16": "10.65.0.0/16", "2^24": "17.0.0.0/8", "/64": "2001:db8:0:1::/64"}
@@ -69,7 +68,7 @@ class Pair:
     async def batches(self, rounds: int, *, warm_up: int = 2) -> None:
         """Measure batches, the pool getting fuller with each."""
         for turn in range(-warm_up, rounds):
-            claims = [_claim(self._pool.ref) for _ in range(BATCH)]
+            claims = [new_claim(self._pool.ref) for _ in range(BATCH)]
             taken = await self._answered(claims)
             names = [claim.identity.ref.name for claim in claims]
             uids = [claim.identity.uid for claim in claims]
@@ -79,7 +78,7 @@ class Pair:
             self._note(turn >= 0, time.perf_counter() - began)
 
     async def _one(self, address: Any, *, counted: bool) -> None:
-        claim = _claim(self._pool.ref)
+        claim = new_claim(self._pool.ref)
         await self._answered([claim])
         arguments = (claim.identity.uid, NAMESPACE, claim.identity.ref.name, "bench")
         began = time.perf_counter()
@@ -155,8 +154,3 @@ def _compared(what: str, pair: Pair, at_most: float | None, note: str = "") -> F
     worst = quantile(pair.allocate, 0.99) * 1e3, quantile(pair.insert, 0.99) * 1e3
     say(f"{what}: {figure.value:.3f} ms against {figure.limit or 0.0:.3f} ms; p99 {worst[0]:.2f} and {worst[1]:.2f} ms")
     return figure
-
-
-def _claim(pool: ObjectRef) -> ClaimRequest:
-    uid = uuid4()
-    return ClaimRequest(Identity(uid, ObjectRef(NAMESPACE, f"claim-{uid.hex[:12]}"), 1), pool, actor="bench")

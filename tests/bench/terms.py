@@ -2,16 +2,14 @@
 
 import asyncio
 import time
-from uuid import uuid4
 
-from ipam_operator.domain.model import ClaimRequest, Identity, ObjectRef
-from ipam_operator.domain.outcome import Granted
+from ipam_operator.domain.model import ObjectRef
 from ipam_operator.services.claims import EXPIRY_LIMIT, Claims
 from ipam_operator.store.database import Database
 from ipam_operator.store.leases import Leases
 from ipam_operator.store.ownership import Ownership
 from tests.bench.figures import Figure, quantile
-from tests.bench.ledger import NAMESPACE, Ledger, Pool, opened
+from tests.bench.ledger import Ledger, Pool, new_claim, opened, seconds_of
 from tests.bench.progress import say
 
 PAUSE_SECONDS = 0.005
@@ -85,28 +83,16 @@ async def _latencies(
     idle: list[float] = []
     busy: list[float] = []
     for _ in range(WARM_UP):
-        await _claim(claims, pool)
+        await seconds_of(claims, new_claim(pool))
     while not ending.done():
         for seconds in (idle, busy):
             if seconds is busy:
                 turns.set()
             over = time.perf_counter() + TURN_SECONDS
             while time.perf_counter() < over and not ending.done():
-                seconds.append(await _claim(claims, pool))
+                seconds.append(await seconds_of(claims, new_claim(pool)))
                 await asyncio.sleep(PAUSE_SECONDS)
             turns.clear()
         await asyncio.sleep(2 * TELL_SECONDS)
     await ending
     return idle, busy
-
-
-async def _claim(claims: Claims, pool: ObjectRef) -> float:
-    """Seconds until a claim has its address."""
-    uid = uuid4()
-    claim = ClaimRequest(Identity(uid, ObjectRef(NAMESPACE, f"claim-{uid.hex[:12]}"), 1), pool, actor="bench")
-    began = time.perf_counter()
-    (outcome,) = (await claims.allocate(pool, [claim])).outcomes
-    seconds = time.perf_counter() - began
-    if not isinstance(outcome, Granted):
-        raise TypeError(f"not granted: {outcome}")
-    return seconds

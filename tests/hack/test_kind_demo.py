@@ -1,18 +1,17 @@
 """`make kind-demo` where there is no docker: what it would run, and that it leaves nothing."""
 
 import json
-import subprocess
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import yaml
 
 from hack import kind_demo
-from hack.helm import helm
 from hack.places import ROOT
 from hack.samples import EXPECTATION, SAMPLES, SETTINGS
 from ipam_operator.config import load
+from tests.chart.support import environment, one, render
 
 LOG: Final = "log"
 SAMPLE: Final = {
@@ -165,17 +164,9 @@ def test_the_nodes() -> None:
 
 def test_the_chart_takes_the_values() -> None:
     """The pod runs the image that is loaded, with the settings that the samples need."""
-    done = subprocess.run(
-        [helm(), "template", "x", kind_demo.CHART, "-f", "-"],
-        input=json.dumps(kind_demo.VALUES),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (deployment,) = (body for body in yaml.safe_load_all(done.stdout) if body and body["kind"] == "Deployment")
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    objects = render(kind_demo.VALUES)
+    (container,) = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
     assert container["image"] == kind_demo.IMAGE
-    given: dict[str, Any] = {one["name"]: one["value"] for one in container["env"] if "value" in one}
+    given = environment(objects)
     found = load({**{name: given[name] for name in SETTINGS}, "IPAM_DATABASE_URL": "postgresql://h/d"})
     assert found == load({**SETTINGS, "IPAM_DATABASE_URL": "postgresql://h/d"})
