@@ -126,17 +126,7 @@ class KindCluster(Cluster):
     def start(self) -> Self:
         self.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
         self.stop()  # what a crashed run of the same name left
-        create = [
-            "kind",
-            "create",
-            "cluster",
-            "--name",
-            self.name,
-            "--wait",
-            "120s",
-            "--kubeconfig",
-            str(self.kubeconfig),
-        ]
+        create = [*f"kind create cluster --name {self.name} --wait 120s --kubeconfig".split(), str(self.kubeconfig)]
         nodes = [] if self._config is None else ["--config", str(self._config)]
         try:
             if subprocess.run([*create, *nodes], check=False).returncode != 0:

@@ -73,6 +73,7 @@ def test_help_tells_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
         ("postgresql://ipam:secret@a:1,b:2/ipam?target_session_attrs=read-write", "ipam on a:1,b:2"),
         ("postgresql://db.example", "the database of its user on db.example"),
         ("postgresql:///ipam?host=/run/postgresql&password=secret", "ipam on /run/postgresql"),
+        ("postgresql://%2Frun%2Fpostgresql/ipam", "ipam on %2Frun%2Fpostgresql"),
         ("postgresql:///ipam", "ipam on a socket of this machine"),
     ],
 )

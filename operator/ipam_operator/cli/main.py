@@ -34,16 +34,6 @@ _log = logging.getLogger("ipam_operator")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 2 for what was asked wrongly, 1 for what failed."""
     options = _parser().parse_args(arguments)
-    try:
-        settings = load(laptop.environment(options, os.environ) if options.command == "operator" else None)
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        return 2
-    logging.basicConfig(
-        level=settings.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
-    )
-    # Kopf tells of every event that it has handed over; our own answers are what matters.
-    logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
     work: Work = {
         "run": _run,
         "operator": _run_here,
@@ -54,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "release-retained": _release_retained,
     }[options.command]
     try:
+        settings = load(laptop.environment(options, os.environ) if options.command == "operator" else None)
+        _log_from(settings.log_level)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_until_sigterm(work(settings, options))) or 0
     except KeyboardInterrupt:  # where nothing had begun that would have to be ended in order
@@ -66,6 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except IpamError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+
+
+def _log_from(level: str) -> None:
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr)
+    # Kopf tells of every event that it has handed over; our own answers are what matters.
+    logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -26,7 +26,7 @@ from ipam_operator.kube.events import Events
 from ipam_operator.kube.heirs import Heirs
 from ipam_operator.kube.inbox import Inbox, Item
 from ipam_operator.kube.lanes import Lanes
-from ipam_operator.kube.newcomers import Newcomers
+from ipam_operator.kube.newcomers import LetIn, Newcomers
 from ipam_operator.kube.resources import Kind
 from ipam_operator.kube.stamps import Stamps
 from ipam_operator.kube.standing import Standing
@@ -109,14 +109,15 @@ class ClaimReconciler:
         for heir in self._heirs.see(item):
             self._inbox.put(heir, force=True)
 
-    def hold_newcomers(self) -> None:
-        """From now on claims wait until the store knows their namespace, by `let_in`."""
-        self._newcomers = Newcomers()
+    def hold_newcomers(self) -> LetIn:
+        """From now on claims wait until the store knows their namespace; returns what is to be called then."""
+        newcomers = self._newcomers = Newcomers()
 
-    def let_in(self, namespaces: Mapping[str, bool], *, whole: bool) -> None:
-        """The store knows which of these namespaces there are; `whole`: these are all."""
-        for item in () if self._newcomers is None else self._newcomers.let_in(namespaces, whole=whole):
-            self._inbox.put(item)
+        def let_in(namespaces: Mapping[str, bool], *, whole: bool) -> None:
+            for item in newcomers.let_in(namespaces, whole=whole):
+                self._inbox.put(item)
+
+        return let_in
 
     async def keep(self, items: Iterable[Item]) -> None:
         """Let the store end no lease of these before their statuses say.

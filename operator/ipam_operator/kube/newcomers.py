@@ -1,9 +1,17 @@
 """Claims that come before the store knows their namespace, which may have limits of its own."""
 
 from collections.abc import Mapping
+from typing import Protocol
 from uuid import UUID
 
 from ipam_operator.kube.inbox import Item
+
+
+class LetIn(Protocol):
+    """Told when the store knows namespaces, and what they say of their limits."""
+
+    def __call__(self, namespaces: Mapping[str, bool], *, whole: bool) -> None:
+        """Whether each is there; `whole`: these are all namespaces that there are."""
 
 
 class Newcomers:

@@ -27,6 +27,7 @@ from ipam_operator.kube.expiry import ExpiryTimer
 from ipam_operator.kube.inbox import Inbox, Item
 from ipam_operator.kube.leadership import Leadership
 from ipam_operator.kube.neighbours import connect
+from ipam_operator.kube.newcomers import LetIn
 from ipam_operator.kube.parents import ParentReconciler
 from ipam_operator.kube.rates import RateTimer
 from ipam_operator.kube.renewals import RenewalTimer
@@ -34,7 +35,7 @@ from ipam_operator.kube.resources import Kind
 from ipam_operator.kube.resync import ResyncLoop
 from ipam_operator.kube.stamps import Stamps
 from ipam_operator.kube.standing import Standing
-from ipam_operator.kube.tenants import Tenants
+from ipam_operator.kube.tenants import PutLimits, Tenants
 from ipam_operator.kube.writer import Writer
 
 _log = logging.getLogger(__name__)
@@ -69,10 +70,7 @@ class Operator:
         self._audits = AuditTimer(api, app.audit, self._events, self._networks, self._pools)
         self._rates = None if app.rates is None else RateTimer(app.rates, api, self._call)
         self._claims.on_limited = self._limited
-        put_limits = None if self._rates is None else self._rates.put
-        if self._rates is not None:
-            self._claims.hold_newcomers()
-        self._tenants = Tenants(api, app.parents, self._claims.serve, put_limits, self._claims.let_in)
+        self._tenants = Tenants(api, app.parents, self._claims.serve, *self._limiting())
         parents = {Kind.NETWORK: self._networks, Kind.POOL: self._pools}
         self.resync = ResyncLoop(
             api,
@@ -95,6 +93,10 @@ class Operator:
             Kind.POOL: self._pools.see,
             Kind.CLAIM: self._claims.see,
         }
+
+    def _limiting(self) -> tuple[PutLimits, LetIn] | tuple[()]:
+        """Who is told of namespaces besides the store, while their claims are limited."""
+        return () if self._rates is None else (self._rates.put, self._claims.hold_newcomers())
 
     def answering(self) -> list[Coroutine[Any, Any, None]]:
         """What answers objects that were seen."""

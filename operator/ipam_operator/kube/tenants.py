@@ -10,6 +10,7 @@ from ipam_operator.domain.rates import ANNOTATION
 from ipam_operator.errors import StoreFaultError, StoreUnavailableError
 from ipam_operator.kube.apiserver import ApiServer
 from ipam_operator.kube.backoff import CappedBackoff
+from ipam_operator.kube.newcomers import LetIn
 from ipam_operator.store.parents import Parents
 
 _log = logging.getLogger(__name__)
@@ -29,13 +30,6 @@ class PutLimits(Protocol):
         """`whole`: these are all namespaces that there are."""
 
 
-class LetIn(Protocol):
-    """Told when the store knows namespaces, and what they say of their limits."""
-
-    def __call__(self, namespaces: Mapping[str, bool], *, whole: bool) -> None:
-        """Whether each is there; `whole`: these are all namespaces that there are."""
-
-
 class _Facts(NamedTuple):
     """What we keep of a Namespace; None instead: it is gone."""
 
@@ -52,7 +46,7 @@ class Tenants:
         parents: Parents,
         serve: Serve,
         put_limits: PutLimits | None = None,
-        let_in: LetIn = lambda _namespaces, *, whole: None,  # noqa: ARG005 - by keyword
+        let_in: LetIn | None = None,
     ) -> None:
         self._api, self._parents, self._serve = api, parents, serve
         self._put_limits, self._let_in = put_limits, let_in
@@ -108,7 +102,8 @@ class Tenants:
         labels = {name: one if one is None else one.labels for name, one in facts.items()}
         for pool in await self._parents.put_tenants(labels, whole=whole):
             self._serve(pool, tell=True)
-        self._let_in({name: one is not None for name, one in facts.items()}, whole=whole)
+        if self._let_in is not None:
+            self._let_in({name: one is not None for name, one in facts.items()}, whole=whole)
 
 
 def _facts(body: Mapping[str, Any]) -> _Facts:

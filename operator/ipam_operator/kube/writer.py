@@ -34,6 +34,7 @@ class _Write:
     operations: list[Json]
     subresource: str
     done: list[Done] = field(default_factory=list)
+    late: bool = False
     delays: Any = field(default_factory=lambda: iter(CappedBackoff()))
 
 
@@ -59,16 +60,15 @@ class Writer:
         `late`: nobody waits for it.
         """
         body: list[Json] = [{"op": "add", "path": "/status", "value": status}]
-        write = _Write(target, body, "/status", [done])
         waiting = self._status.get(target.uid)
+        write = _Write(target, body, "/status", [done], late=late and (waiting is None or waiting.late))
         self._status[target.uid] = self._newest[target.uid] = write
         if waiting is not None:
             write.done[:0] = waiting.done
         if target.uid in self._writing:
             return
-        if waiting is None or not late:
-            (self._late if late else self._statuses).append(target.uid)
-            self._wake.release()
+        if waiting is None or waiting.late != write.late:
+            self._line_up(target.uid)
 
     def hold(self, item: Item, done: Done) -> None:
         """Put our finalizer on; refused (422) when the object is not the one we saw."""
@@ -114,8 +114,11 @@ class Writer:
         finally:
             self._writing.discard(uid)
         if uid in self._status:
-            self._statuses.append(uid)
-            self._wake.release()
+            self._line_up(uid)
+
+    def _line_up(self, uid: UUID) -> None:
+        (self._late if self._status[uid].late else self._statuses).append(uid)
+        self._wake.release()
 
     async def _attempt(self, write: _Write) -> None:
         after: float | None = None

@@ -60,7 +60,7 @@ _AGAIN: Final = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.SerializationError,
 )
-_HOSTS: Final = re.compile(r"(?:(?:\[[0-9A-Fa-f:.]+\]|[\w./-]+)(?::\d+)?(?:,|$))*")
+_HOSTS: Final = re.compile(r"(?:(?:\[[0-9A-Fa-f:.]+\]|[\w./%-]+)(?::\d+)?(?:,|$))*")
 """What stands between the login and the database in a URL; a password with / or # in it cuts the URL short."""
 _log = logging.getLogger(__name__)
 
