@@ -6,28 +6,27 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from ipam_operator import telemetry
 from ipam_operator.api import v1alpha1
 from ipam_operator.domain.answers import Due, Served
 from ipam_operator.domain.model import ClaimRequest, ObjectRef, Promise, Release, Term
-from ipam_operator.domain.outcome import HEALS_BY_ITSELF, ClaimOutcome, Granted, Reason, Refused, Vanished
+from ipam_operator.domain.outcome import ClaimOutcome, Reason, Refused
 from ipam_operator.domain.renewals import not_looked_at
 from ipam_operator.errors import StoreFaultError, StoreUnavailableError, StoreUncomparedError
-from ipam_operator.kube import places, status
+from ipam_operator.kube import places
 from ipam_operator.kube.adoption import Adoption
 from ipam_operator.kube.alarms import Alarms
-from ipam_operator.kube.apiserver import Reply, Target
+from ipam_operator.kube.apiserver import Reply
 from ipam_operator.kube.backoff import CappedBackoff
+from ipam_operator.kube.claim_statuses import ClaimStatuses
 from ipam_operator.kube.events import Events
 from ipam_operator.kube.heirs import Heirs
 from ipam_operator.kube.inbox import Inbox, Item
 from ipam_operator.kube.lanes import Lanes
 from ipam_operator.kube.newcomers import LetIn, Newcomers
-from ipam_operator.kube.resources import Kind
 from ipam_operator.kube.stamps import Stamps
 from ipam_operator.kube.standing import Standing
 from ipam_operator.kube.told import Told
@@ -39,17 +38,10 @@ _SETTLE_SECONDS: Final = 0.1
 _TOLD_SECONDS: Final = 5.0
 _TELLING: Final = 4
 """Answers that no event asked for on their way at once: a storm of them must not stand before those who wait."""
-_ANNOUNCED: Final = {Reason.POOL_EXHAUSTED, Reason.QUOTA_EXCEEDED, Reason.RATE_LIMITED}
-"""Reasons that heal by themselves, and that somebody may want to do something about all the same."""
 _STORE_DELAYS: Final = CappedBackoff(0.1, 5.0)
-_CHANGED: Final = "AddressChanged"
 _UNCOMPARED_SECONDS: Final = 10.0
 """So long a comparison may take before those who wait for it are told that they wait."""
 _log = logging.getLogger(__name__)
-
-
-def _nothing(_reply: Reply) -> None:
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +65,9 @@ class ClaimReconciler:
         stamps: Stamps,
         renew_kinds: frozenset[str] = frozenset(),
     ) -> None:
-        self._claims, self._inbox, self._writer, self._events = claims, inbox, writer, events
+        self._claims, self._inbox, self._writer = claims, inbox, writer
         self.adoption = Adoption(claims, stamps.actor)
+        self.statuses = ClaimStatuses(inbox, writer, events, standing)
         self._standing, self._stamps, self._renew_kinds = standing, stamps, renew_kinds
         self._batch_limit = batch_limit
         self._pools: Lanes[ObjectRef, _Asked] = Lanes(self._answer, batch_limit)
@@ -82,15 +75,12 @@ class ClaimReconciler:
         self._alarms = Alarms(self.serve)
         self._told = Told(claims.told)
         self._heirs = Heirs()
-        self._told_away: set[UUID] = set()
         self._tell: set[ObjectRef] = set()
         self.on_release: Callable[[ObjectRef], None] = lambda _pool: None
         """Called with the pool of each released claim: a deletion may have waited for it."""
         self._compared = asyncio.Event()
         self.on_uncompared: Callable[[], None] = lambda: None
         """Called when the store grants nothing before it is compared with the cluster."""
-        self.on_limited: Callable[[], None] = lambda: None
-        """Called when a claim has to wait for a token of its namespace."""
         self._newcomers: Newcomers | None = None
 
     async def run(self) -> None:
@@ -153,7 +143,7 @@ class ClaimReconciler:
             return
         written = asyncio.Event()
         async with turns:
-            if self._write_served(outcome, lambda _reply: written.set()):
+            if self.statuses.write_served(outcome, lambda _reply: written.set()):
                 with suppress(TimeoutError):  # one that cannot be written holds up nobody else
                     await asyncio.wait_for(written.wait(), _TOLD_SECONDS)
 
@@ -194,7 +184,7 @@ class ClaimReconciler:
         if not isinstance(request, Refused):
             request = not_looked_at(request, self._renew_kinds) or request
         if isinstance(request, Refused):
-            self._write(item, request)
+            self.statuses.write(item, request)
         else:
             self._pools.put(request.pool, _Asked(item, replace(request, edited=_edited(item))))
 
@@ -222,11 +212,10 @@ class ClaimReconciler:
                 continue  # if asked, it is done below: its grant is written already
             items.pop(_claim_of(outcome), None)
             if item is None:
-                self._write_served(outcome)
+                self.statuses.write_served(outcome)
             else:
                 telemetry.allocation_seconds.observe(now - item.seen)
-                self._told_away.discard(item.uid)
-                self._write(item, outcome)
+                self.statuses.write(item, outcome)
         for item in items.values():  # the store could not even say why: the resync asks again
             self._inbox.done(item.uid)
 
@@ -258,7 +247,7 @@ class ClaimReconciler:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._compared.wait(), _UNCOMPARED_SECONDS)
                 return
-        self._tell_away(waiting)
+        self.statuses.tell_away(one.item for one in waiting)
         await asyncio.sleep(delay)
 
     async def _serve(self, pool: ObjectRef) -> None:
@@ -281,7 +270,7 @@ class ClaimReconciler:
                 if self._standing.isolated(outcome):
                     continue
                 if not (isinstance(outcome, Refused) and self._standing.overtaken(outcome, began)):
-                    handout.expect(writing=self._write_served(outcome, handout.written))
+                    handout.expect(writing=self.statuses.write_served(outcome, handout.written))
         if self._standing.take(pool):
             await self._write_places(pool)
         if len(served.outcomes) >= SERVE_LIMIT and not tell:
@@ -304,69 +293,10 @@ class ClaimReconciler:
                 continue
             shown = self._standing.news(outcome)
             if shown is not None:
-                self._write_served(outcome, self._place_written(outcome), previous=shown)
+                self.statuses.write_served(outcome, self._place_written(outcome), previous=shown)
 
     def _place_written(self, outcome: Refused) -> Callable[[Reply], None]:
         return lambda reply: self._standing.written(outcome, done=reply.done)
-
-    def _tell_away(self, asked: Sequence[_Asked]) -> None:
-        now = datetime.now(UTC)
-        for item in (one.item for one in asked):
-            if "observedGeneration" not in item.status and item.uid not in self._told_away:
-                self._told_away.add(item.uid)
-                if item.status.get("reason") != Reason.STORE_UNAVAILABLE:
-                    document = status.store_unavailable(generation=item.identity.generation, now=now)
-                    self._writer.status(item.target, document, _nothing)
-
-    def _write(self, item: Item, outcome: ClaimOutcome) -> None:
-        self._count(outcome)
-        previous = item.status.get("conditions") or ()
-        document = status.for_claim(outcome, now=datetime.now(UTC), previous=previous)
-        if document is None:
-            self._inbox.done(item.uid)
-            return
-        if isinstance(outcome, Granted) and (
-            lost := set(item.status.get("addresses") or ()) - set(document["addresses"])
-        ):
-            self._events.post(item.target, _CHANGED, status.changed_message(lost))
-        if isinstance(outcome, Refused):
-            document = document if outcome.ended else _keep_grant(item, document, outcome.reason)
-            if item.status.get("reason") != outcome.reason:
-                # Of one namespace, so that nobody's claims use up the Events of another's.
-                self._announce(item.target, outcome, group=f"{item.identity.ref.namespace} {places.asked(item)}")
-        if status.same(item.status, document):
-            self._inbox.done(item.uid, answered=item.identity.generation)
-            return
-
-        def written(reply: Reply) -> None:
-            if reply.done:
-                telemetry.answer_seconds.observe(time.monotonic() - item.seen)
-            self._inbox.done(item.uid, answered=item.identity.generation)
-
-        # Who shows what it holds already has time: after a restore that may be everybody.
-        late = item.answered and item.status.get("addresses") == document.get("addresses")
-        self._writer.status(item.target, document, written, late=late)
-
-    def _write_served(
-        self, outcome: ClaimOutcome, done: Callable[[Reply], None] = _nothing, previous: status.Conditions = ()
-    ) -> bool:
-        """For a claim that only the store remembers; whether there is something to write."""
-        if isinstance(outcome, Vanished):
-            return False
-        self._count(outcome)
-        identity = outcome.claim if isinstance(outcome, Granted) else outcome.subject
-        target = Target(Kind.CLAIM, identity.ref, identity.uid)
-        document = status.for_claim(outcome, now=datetime.now(UTC), previous=previous)
-        if document is None:
-            return False
-        self._writer.status(target, document, done)
-        if isinstance(outcome, Refused) and outcome.reason is Reason.EXPIRED_ALLOCATION:
-            self._announce(target, outcome, group=str(target.ref.namespace))
-        return True
-
-    def _announce(self, target: Target, refused: Refused, *, group: str) -> None:
-        if refused.reason not in HEALS_BY_ITSELF or refused.reason in _ANNOUNCED:
-            self._events.post(target, refused.reason.value, refused.message, group=group)
 
     async def _release(self, _lane: str, items: list[Item]) -> None:
         # Nobody tells who deleted: never a guess.
@@ -394,15 +324,6 @@ class ClaimReconciler:
         # the event of that change brings it back.
         return lambda reply: self._inbox.done(item.uid, let_go=reply.done)
 
-    def _count(self, outcome: ClaimOutcome) -> None:
-        self._standing.answer(outcome)
-        if isinstance(outcome, Granted):
-            self._standing.granted(outcome)
-        if isinstance(outcome, Refused) and outcome.reason is Reason.RATE_LIMITED:
-            self.on_limited()
-        result = outcome.reason.value if isinstance(outcome, Refused) else type(outcome).__name__
-        telemetry.allocations.labels(result).inc()
-
 
 def _claim_of(outcome: ClaimOutcome) -> UUID:
     return outcome.subject.uid if isinstance(outcome, Refused) else outcome.claim.uid
@@ -426,24 +347,6 @@ def _promise(item: Item) -> Promise | None:
 
 def _retain(item: Item) -> bool:
     return item.spec.get("reclaimPolicy") == "Retain"
-
-
-def _keep_grant(item: Item, document: dict[str, Any], reason: Reason) -> dict[str, Any]:
-    """A refused edit changes nothing: what the claim holds stays in its status; an expired one holds nothing."""
-    if reason is Reason.EXPIRED_ALLOCATION:
-        return document
-    kept = (
-        "address",
-        "addressIPv6",
-        "addresses",
-        "blocks",
-        "pool",
-        "macAddress",
-        "leaseGeneration",
-        "allocatedAt",
-        "expiresAt",
-    )
-    return {**{name: item.status[name] for name in kept if name in item.status}, **document}
 
 
 def _place(asked: _Asked) -> tuple[int, str]:

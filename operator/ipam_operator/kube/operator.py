@@ -69,7 +69,7 @@ class Operator:
         self._counters = CounterTimer(app.counters, self._pools, self._networks, self._claims)
         self._audits = AuditTimer(api, app.audit, self._events, self._networks, self._pools)
         self._rates = None if app.rates is None else RateTimer(app.rates, api, self._call)
-        self._claims.on_limited = self._limited
+        self._claims.statuses.on_limited = self._limited
         self._tenants = Tenants(api, app.parents, self._claims.serve, *self._limiting())
         parents = {Kind.NETWORK: self._networks, Kind.POOL: self._pools}
         self.resync = ResyncLoop(
