@@ -36,7 +36,19 @@ MANIFESTS = {
     "admission/optional/protect-deletion.yaml": ("admission-protect-deletion.yaml",),
 }
 """Templates of the chart by the file that they are rendered to, in this order."""
-CHARTS_OWN = frozenset({"database_url", "owner_database_url", "health_host", "health_port", "health_port_file"})
+CHARTS_OWN = frozenset(
+    {
+        "database_url",
+        "owner_database_url",
+        "health_host",
+        "health_port",
+        "health_port_file",
+        "webhook_directory",
+        "webhook_host",
+        "webhook_port",
+        "webhook_port_file",
+    }
+)
 """Settings that other values decide."""
 
 

@@ -16,6 +16,7 @@ from ipam_operator.services.resync import Resync
 from ipam_operator.store.audit import Audit
 from ipam_operator.store.counters import Counters
 from ipam_operator.store.database import Database
+from ipam_operator.store.deletions import Deletions
 from ipam_operator.store.leases import Leases
 from ipam_operator.store.ownership import Ownership
 from ipam_operator.store.parents import Parents
@@ -36,6 +37,8 @@ class App:
     ownership: Ownership
     rates: Rates | None
     """None: nothing is limited."""
+    deletions: Deletions | None
+    """None: nobody tells who deletes."""
 
 
 @asynccontextmanager
@@ -71,6 +74,8 @@ async def opened(settings: Settings) -> AsyncIterator[App]:
         brake = Brake(settings.release_brake_count, settings.release_brake_percent)
         retention = timedelta(days=settings.retention_days)
         leases = Leases(hot, retention=retention)
+        # Of its own, too: whoever deletes waits for it.
+        deletions = Deletions(await database(1)) if settings.webhook_directory else None
         limited = Rates(hot, leases, limits) if settings.rate_limits else None
         yield App(
             claims=Claims(leases, limited),
@@ -82,4 +87,5 @@ async def opened(settings: Settings) -> AsyncIterator[App]:
             resync=Resync(audit, ownership, brake, remember=timedelta(days=settings.memory_days), retain=retention),
             ownership=ownership,
             rates=limited,
+            deletions=deletions,
         )

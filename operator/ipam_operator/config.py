@@ -42,6 +42,13 @@ class Settings(BaseModel):
     health_host: str = Field(default="127.0.0.1", description="Bind address of probes and metrics.")
     health_port: int = Field(default=8080, ge=0, le=65535, description="0 lets the kernel choose.")
     health_port_file: str = Field(default="", description="Where to write the chosen port; empty: nowhere.")
+    webhook_directory: str = Field(
+        default="",
+        description="Of `tls.crt`, `tls.key`, `token`: then history tells who deleted (docs/operations/history.md).",
+    )
+    webhook_host: str = Field(default="127.0.0.1", description="Bind address of that webhook.")
+    webhook_port: int = Field(default=9443, ge=0, le=65535, description="0 lets the kernel choose.")
+    webhook_port_file: str = Field(default="", description="Where to write the chosen port; empty: nowhere.")
     pool_timer_seconds: float = Field(default=15.0, gt=0, description="Counters and cool-down of each pool.")
     queue_position_seconds: float = Field(
         default=60.0, gt=0, description="How often the first 100 of a queue are told their places, at most."

@@ -40,6 +40,12 @@ rate_limited = Counter(
     registry=REGISTRY,
 )
 releases = Counter("ipam_releases", "Leases released.", ["cause"], registry=REGISTRY)
+deletions = Counter(
+    "ipam_deletions",
+    "Requests to delete claims that the API server told of: `noted`, or `lost`.",
+    ["result"],
+    registry=REGISTRY,
+)
 renewals = Counter("ipam_renewals", "Leases renewed for an object that exists.", registry=REGISTRY)
 api_writes = Counter("ipam_api_writes", "Requests that change an object.", ["kind", "write", "code"], registry=REGISTRY)
 inbox_length = Gauge("ipam_inbox_length", "Objects that wait for a worker.", ["kind"], registry=REGISTRY)

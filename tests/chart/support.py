@@ -34,7 +34,7 @@ PROFILES: dict[str, Json] = {
         "tolerations": [{"operator": "Exists"}],
         "affinity": {"podAntiAffinity": {}},
         "service": {"annotations": {"a": "b"}, "ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6", "IPv4"]},
-        "admission": {"protectStatus": True, "protectDeletion": True},
+        "admission": {"protectStatus": True, "protectDeletion": True, "recordDeletions": {"enabled": True}},
         "networkPolicy": {
             "enabled": True,
             "metricsFrom": [{"namespaceSelector": {}}],

@@ -179,6 +179,31 @@ def passwords(release: Release) -> list[dict[str, str]]:
     ]
 
 
+def test_the_webhooks_secrets_stay(release: Release) -> None:
+    """An upgrade keeps token and certificate that were made first; without one of them both are made again."""
+    recording = {"recordDeletions": {"enabled": True}}
+
+    def said() -> tuple[Json, Json]:
+        secret, told = (
+            release.get("secret", f"{NAME}-webhook"),
+            release.get("validatingwebhookconfiguration", f"deletions.ipclaims.{GROUP}"),
+        )
+        assert secret
+        assert told
+        return secret["data"], told["webhooks"][0]["clientConfig"]
+
+    release.put(admission=recording)
+    first = said()
+    release.put(admission=recording, replicaCount=1)
+    assert said() == first
+    release.cluster.run_kubectl("delete", "secret", f"{NAME}-webhook", "-n", NAMESPACE)
+    release.put(admission=recording)
+    (secret, told), (old_secret, old_told) = said(), first
+    assert not secret.items() & old_secret.items()
+    assert told["caBundle"] == secret["ca.crt"] != old_told["caBundle"]
+    assert told["service"]["path"].endswith(base64.b64decode(secret["token"]).decode())
+
+
 def test_claims_outlive_the_release(release: Release) -> None:
     """Uninstalling leaves CRDs and claims; whoever installs again finds them, and upgrades the CRDs."""
     release.put()

@@ -13,7 +13,7 @@ from hack.install import CRDS, GROUP
 from hack.places import ROOT
 from tests.chart.support import described, one, render
 
-PAGES = [ROOT / "docs/operations" / f"{name}.md" for name in ("install", "upgrade", "runbooks")]
+PAGES = [ROOT / "docs/operations" / f"{name}.md" for name in ("install", "upgrade", "runbooks", "history")]
 CONSOLE = re.compile(r"^ *\$ (.*)$", re.MULTILINE)
 GITOPS = ROOT / "manifests/gitops"
 
@@ -57,6 +57,24 @@ def test_values_in_words_exist(page: Path) -> None:
         assert (ROOT / named).exists(), named
     for folder in re.findall(r"-k (\S+)", text):
         assert (ROOT / folder / "kustomization.yaml").exists()
+
+
+def test_values_for_deletions_are_taken() -> None:
+    """The page on history: its values tell the operator of deletions, by a certificate of ours or of others."""
+    page = (ROOT / "docs/operations/history.md").read_text()
+    plain, given = [
+        yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    ]
+    name = "deletions.ipclaims.ipam.dotmac.io"
+    assert one(render(plain), "ValidatingWebhookConfiguration", name)
+    objects = render(given)
+    annotations = one(objects, "ValidatingWebhookConfiguration", name)["metadata"]["annotations"]
+    certificate = one(objects, "Certificate", "ipam-operator-webhook")["spec"]
+    namespace, made = annotations["cert-manager.io/inject-ca-from"].split("/")
+    service = one(objects, "Service")["metadata"]
+    assert (namespace, made) == (service["namespace"], "ipam-operator-webhook")
+    assert certificate["dnsNames"] == [f"{service['name']}.{service['namespace']}.svc"]
+    assert certificate["secretName"] == given["admission"]["recordDeletions"]["certificateSecret"]
 
 
 def test_kinds_to_remove_are_ours() -> None:

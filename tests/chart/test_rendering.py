@@ -2,8 +2,11 @@
 
 import json
 import re
+import ssl
 import subprocess
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 
 from hack import render as generator
 from hack.helm import WHEELS, helm, version
+from hack.pki import openssl
 from hack.places import ROOT
 from ipam_operator.api.names import GROUP
 from ipam_operator.config import Settings, load
@@ -65,11 +69,12 @@ def test_validation_is_strict() -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_both_helms_agree(profile: str) -> None:
-    """Helm 3 and Helm 4 make the same objects, but for a password by chance."""
+    """Helm 3 and Helm 4 make the same objects, but for passwords and keys by chance."""
     old, new = (render(PROFILES[profile], major=major) for major in MAJORS)
 
     def known(objects: list[Json]) -> list[str]:
-        texts = (json.dumps(body, sort_keys=True) for body in objects if body["kind"] != "Secret")
+        by_chance = {"Secret", "ValidatingWebhookConfiguration"}
+        texts = (json.dumps(body, sort_keys=True) for body in objects if body["kind"] not in by_chance)
         return sorted(texts)
 
     assert known(old) == known(new)
@@ -298,6 +303,62 @@ def test_stamping_needs_an_api_server_that_can() -> None:
     assert stamped("1.36.0")
     assert not stamped("1.35.0")
     assert stamped("1.35.0", stampClaims=True)
+
+
+DELETIONS = f"deletions.ipclaims.{GROUP}"
+
+
+def webhook(values: Json) -> tuple[list[Json], Json, Json]:
+    """All objects, the webhook and the data of its Secret; with these values of it."""
+    enabled = {"recordDeletions": {"enabled": True, **values}}
+    objects = render({"admission": enabled, "networkPolicy": {"enabled": True}})
+    (found,) = one(objects, "ValidatingWebhookConfiguration", DELETIONS)["webhooks"]
+    return objects, found, one(objects, "Secret", "ipam-operator-webhook")["data"]
+
+
+def test_deletions_are_told_where_the_operator_listens(tmp_path: Path) -> None:
+    """By a certificate of the Service's name, under a path that only the Secret has, to a port that is open."""
+    objects, found, secret = webhook({"port": 9444})
+    service = found["clientConfig"]["service"]
+    assert service["path"] == f"/deletions/{b64decode(secret['token']).decode()}"
+    assert len(service["path"]) > 40
+    assert found["failurePolicy"] == "Ignore"
+    (port,) = (row for row in one(objects, "Service")["spec"]["ports"] if row["port"] == service["port"])
+    (pod,) = (pod for name, pod in pods(objects) if name == "ipam-operator")
+    (container,) = pod["containers"]
+    (open_port,) = (row for row in container["ports"] if row["name"] == port["targetPort"])
+    variables = environment(objects)
+    assert open_port["containerPort"] == int(variables["IPAM_WEBHOOK_PORT"]) == 9444
+    (mount,) = (row for row in container["volumeMounts"] if row["mountPath"] == variables["IPAM_WEBHOOK_DIRECTORY"])
+    (volume,) = (row for row in pod["volumes"] if row["name"] == mount["name"])
+    items = [item["path"] for source in volume["projected"]["sources"] for item in source["secret"]["items"]]
+    assert sorted(items) == ["tls.crt", "tls.key", "token"]
+    assert any(
+        {"port": "webhook", "protocol": "TCP"} in rule["ports"]
+        for rule in one(objects, "NetworkPolicy")["spec"]["ingress"]
+    )
+    for name, text in secret.items():
+        (tmp_path / name).write_bytes(b64decode(text))
+    assert found["clientConfig"]["caBundle"] == secret["ca.crt"]
+    ssl.create_default_context().load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+    host = f"{service['name']}.{service['namespace']}.svc"
+    verify = ("verify", "-CAfile", tmp_path / "ca.crt", "-verify_hostname", host, "-purpose", "sslserver")
+    openssl(*verify, tmp_path / "tls.crt")
+
+
+def test_deletions_are_told_by_a_certificate_of_others() -> None:
+    """Then the chart makes none; the token is the one that is given, so that every rendering is the same."""
+    given = {"certificateSecret": "made", "token": "a" * 32, "annotations": {"cert-manager.io/inject-ca-from": "a/b"}}
+    objects, found, secret = webhook(given)
+    assert secret == {"token": b64encode(b"a" * 32).decode()}
+    assert "caBundle" not in found["clientConfig"]
+    assert found["clientConfig"]["service"]["path"].endswith(f"/{'a' * 32}")
+    (pod,) = (pod for name, pod in pods(objects) if name == "ipam-operator")
+    (volume,) = (row for row in pod["volumes"] if row["name"] == "webhook")
+    assert [source["secret"]["name"] for source in volume["projected"]["sources"]] == ["ipam-operator-webhook", "made"]
+    assert objects == webhook(given)[0]
+    assert webhook({**given, "caBundle": "QQ=="})[1]["clientConfig"]["caBundle"] == "QQ=="
+    assert "ValidatingWebhookConfiguration" not in {body["kind"] for body in render({})}
 
 
 def test_database_needs_a_place() -> None:

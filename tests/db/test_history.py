@@ -1,11 +1,13 @@
 """History when transactions overlap: a transaction began before what it sees was made (ADR 7)."""
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any, cast
 
+from hack.places import ROOT
 from ipam_operator.domain.model import ClaimDetail, Release, Term
 from ipam_operator.store.database import Connection, Database
 from ipam_operator.store.leases import Leases
@@ -68,6 +70,21 @@ async def test_letting_go_is_not_before_the_release(database_url: str) -> None:
         (lease,) = await store.sql("select * from ipam.lease")
         assert lease["released_at"] == lease["reusable_at"] - timedelta(minutes=1)
         await store.assert_history_is_ledger()
+
+
+async def test_the_page_finds_who_had_it(database_url: str) -> None:
+    """The statements of docs/operations/history.md, as whom the operator logs in."""
+    page = (ROOT / "docs/operations/history.md").read_text()
+    who_had, what_did = re.findall(r"^```sql\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/28")
+        for name in ("first", "second"):
+            one = replace(claim(of, name=name, wanted="10.0.0.10"), actor="alice")
+            await store.ask(one)
+            await store.release(one)
+        (row,) = await store.sql(who_had)
+        assert (row["action"], row["name"], row["reason"]) == (b"R", "second", "Deleted")
+        assert [row["name"] for row in await store.sql(what_did)] == ["first", "second"]
 
 
 async def test_a_takeover_is_not_before_its_reservation(database_url: str) -> None:

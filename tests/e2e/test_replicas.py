@@ -24,13 +24,33 @@ DRAIN = ("drain", "--ignore-daemonsets", "--delete-emptydir-data")
 def installed(release: Release) -> Release:
     """The chart on a database outside of all pods, with counters and audits that a test can wait for."""
     with timed("helm install --wait: operator on an external database"):
-        release.install(settings={"poolTimerSeconds": 1, "auditTimerSeconds": 1})
+        release.install(
+            settings={"poolTimerSeconds": 1, "auditTimerSeconds": 1},
+            admission={"recordDeletions": {"enabled": True}},
+        )
     return release
 
 
 def test_replicas_are_on_two_nodes(installed: Release) -> None:
     """Each replica is on a node of its own, so that one node's end is not the service's."""
     assert {pod["spec"]["nodeName"] for pod in installed.pods()} == {machine.name for machine in MACHINES}
+
+
+async def test_whoever_deletes_is_known(installed: Release, place: Tenant, books: Ledger) -> None:
+    """The API server reaches either replica's webhook by the Service, and trusts the certificate that Helm has made."""
+    user = ("--as=carol", "--as-group=system:masters")
+    await place.space(ROOM)
+
+    async def named() -> bool:
+        await place.claim("held")
+        await place.bound("held")
+        await aside(installed.node.run_kubectl, "delete", "ipclaim", "held", "-n", place.namespace, *user)
+        last = "select actor from ipam.history where namespace = $1 and action = 'R' order by at desc limit 1"
+        return str(await books.value(last, place.namespace)) == "carol"
+
+    await eventually(named, "history names who deleted")
+    said = [parse(await fetch(pod["status"]["podIP"], "/metrics")) for pod in installed.pods()]
+    assert sum(one.total("ipam_deletions_total", result="noted") for one in said) >= 1
 
 
 async def test_scaled_down_and_up_again(installed: Release, place: Tenant, books: Ledger) -> None:

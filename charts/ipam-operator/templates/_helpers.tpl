@@ -95,6 +95,11 @@ owner: {name: {{ .name }}, key: {{ .key | quote }}}
 {{- end -}}
 {{- end }}
 
+{{/* Of the webhook that is told who deletes: the Secret with its token. */}}
+{{- define "ipam.webhookName" -}}
+{{ include "ipam.fullname" . }}-webhook
+{{- end }}
+
 {{/* The password in a Secret of ours, which is made once: {context, name}. */}}
 {{- define "ipam.password" -}}
 {{- $known := (lookup "v1" "Secret" .context.Release.Namespace .name).data | default dict -}}

@@ -16,7 +16,7 @@ from ipam_operator.app import App, opened
 from ipam_operator.config import Settings
 from ipam_operator.domain.outcome import Accepted, Reason, Refused
 from ipam_operator.errors import ClusterUnavailableError, ForeignStoreError, StoreUnavailableError
-from ipam_operator.kube import handlers, health
+from ipam_operator.kube import deletions, handlers, health
 from ipam_operator.kube.apiserver import ApiServer, Login, login
 from ipam_operator.kube.audits import AuditTimer
 from ipam_operator.kube.backoff import CappedBackoff
@@ -26,6 +26,7 @@ from ipam_operator.kube.events import Events
 from ipam_operator.kube.expiry import ExpiryTimer
 from ipam_operator.kube.inbox import Inbox, Item
 from ipam_operator.kube.leadership import Leadership
+from ipam_operator.kube.listening import listen
 from ipam_operator.kube.neighbours import connect
 from ipam_operator.kube.newcomers import LetIn
 from ipam_operator.kube.parents import ParentReconciler
@@ -180,12 +181,16 @@ async def run(settings: Settings, login: Login = login) -> None:
         leadership = Leadership(app.ownership, seconds=settings.leader_seconds, elected=settings.leader_election)
         operator = Operator(app, api, settings, leadership)
         probes = {"/livez": lambda: "", "/readyz": lambda: _unready(leadership, operator)}
-        probing = health.serve(
-            probes, host=settings.health_host, port=settings.health_port, port_file=settings.health_port_file
+        probing = listen(
+            health.probes(probes),
+            host=settings.health_host,
+            port=settings.health_port,
+            port_file=settings.health_port_file,
         )
         serving = _lead(app, api, operator, leadership, settings, asked)
+        told = [] if app.deletions is None else [*deletions.serving(app.deletions, settings)]
         try:
-            await first_of([probing, serving, _wait(asked)])
+            await first_of([probing, serving, _wait(asked), *told])
         finally:
             await leadership.resign()
 

@@ -75,6 +75,15 @@ create table confirmation (
 comment on table confirmation is 'A person has said yes to what a brake stopped (design rule 12).';
 -- row level security: operator
 
+create table deletion (
+    claim_uid uuid not null,
+    actor text not null,
+    at timestamp with time zone not null default now(),
+    constraint deletion_pkey PRIMARY KEY (claim_uid, actor)
+);
+comment on table deletion is 'Requests to delete claims that are being decided upon, or were a moment ago. Not every one is granted.';
+-- row level security: operator
+
 create table free_range (
     pool_id integer not null,
     hi inet not null,
@@ -561,6 +570,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns boolean language sql stable security definer set search_path=ipam, pg_temp body ba21e09578e49123be93a9f846c9e2d9
 -- function cools_for(p pool, l lease, w waiting) 
 --     returns boolean language sql stable body 6182c7279c2c6b13836154fbbe6c3394
+-- function deleters(uids uuid[], actors text[]) 
+--     returns text[] language sql body f6f7a69ff9d2b5dc1edabc8e19787763
 -- function dismiss_holders(uids uuid[]) 
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body 270561088cd2d06adc294193af0c486f
 -- function due_for_pairs(p pool) 
@@ -691,6 +702,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns SETOF answer language sql stable body 2ad16010f22774a0febe4c826ceec7d0
 -- function not_found(its_namespace text, its_name text, uids uuid[]) 
 --     returns SETOF answer language sql stable body 5da76ffd16d3f841bb5540254807c232
+-- function note_deletion(its_uid uuid, its_actor text) 
+--     returns void language sql security definer set search_path=ipam, pg_temp body 8edcc9709d5cf3523bd74fa6342d4c3d
 -- function noted(uid uuid, info jsonb) 
 --     returns answer language sql immutable body 61d828b7334e31bb9c0df648a0e4eafd
 -- function of_its_kind(p pool, a inet) 
@@ -758,7 +771,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function refuse_change() 
 --     returns trigger language plpgsql body 6735417d6d3fe4075536858e37350214
 -- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean, retention interval DEFAULT NULL::interval, retains boolean[] DEFAULT NULL::boolean[], its_reason text DEFAULT 'Deleted'::text) 
---     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body bee303f579163d8fe253f1415a59051e
+--     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 2b8dcd031114028e591c28722dca6e61
 -- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text, retention interval DEFAULT NULL::interval) 
 --     returns jsonb language plpgsql security definer set search_path=ipam, pg_temp body e5d72d78887fe4495b2ef42a050ea126
 -- function remember_details(uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[], macs macaddr[], retains boolean[], resources text[], renews boolean[]) 
@@ -850,7 +863,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function term_of(p pool, asked interval) 
 --     returns interval language sql immutable body 6f8a1643998005c245af1f332f78ed75
 -- function tidy(remember interval) 
---     returns bigint language plpgsql security definer set search_path=ipam, pg_temp body e4c0a66c5b2da4a0cce86596b1e5c72b
+--     returns bigint language plpgsql security definer set search_path=ipam, pg_temp body 691656fa75a9e671a6fdac10370a9e86
 -- function to_refuse(pools integer[], uids uuid[], namespaces text[], names text[], reservations text[]) 
 --     returns uuid[] language plpgsql body 56d7b5ece299d07a1b3feb90b9cc08ff
 -- function told(namespaces text[], names text[], changes bigint[]) 

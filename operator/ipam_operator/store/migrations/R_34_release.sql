@@ -47,6 +47,25 @@ begin
     select e.namespace, e.retained from ended e union all select f.namespace, f.key from forgotten f;
 end $$;
 
+-- Somebody asks to delete a claim, which is there and not being deleted yet. Whoever asked longer ago than a request may take
+-- (a minute, the API server's default) was refused, then.
+create or replace function ipam.note_deletion(its_uid uuid, its_actor text) returns void language sql as $$
+    delete from ipam.deletion d
+    where d.claim_uid = its_uid and d.actor <> its_actor and d.at < now() - interval '1 minute';
+    insert into ipam.deletion (claim_uid, actor) values (its_uid, its_actor)
+    on conflict on constraint deletion_pkey do update set at = excluded.at;
+$$;
+
+-- Who has deleted claims that are gone: the only one who asked for it lately; else, as among several, `actors[k]`. Lately,
+-- because of those who ask while the API server cannot tell us we do not know.
+create or replace function ipam.deleters(uids uuid[], actors text[]) returns text[] language sql as $$
+    with asked as (delete from ipam.deletion d where d.claim_uid = any(uids) returning d.*)
+    select array_agg(coalesce(o.actor, u.actor) order by u.k)
+    from unnest(uids, actors) with ordinality u(uid, actor, k) left join (
+        select a.claim_uid, min(a.actor) actor from asked a where a.at > now() - interval '5 minutes'
+        group by a.claim_uid having count(*) = 1) o on o.claim_uid = u.uid
+$$;
+
 -- End claims: their addresses start to cool, their places in queues are free. `lease_generations[k]` null: whatever
 -- claim k holds. Returns Due rows: for each pool that gets addresses back and that somebody waits for, and for each
 -- whose queue can go on, because who left it stood in front. `retention`: how long addresses are kept of claims that want
@@ -84,6 +103,9 @@ begin
     order by q.id for no key update;
     if gone then
         insert into ipam.tombstone (claim_uid) select distinct u from unnest(uids) u on conflict do nothing;
+        if exists (select from ipam.deletion) then
+            actors := ipam.deleters(uids, actors);
+        end if;
     end if;
     if retention is not null and (true = any(retains) or exists (select from ipam.claim_detail d where d.retain)) then
         keepers := ipam.keepers(uids, retains);

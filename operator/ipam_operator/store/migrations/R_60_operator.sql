@@ -98,7 +98,7 @@ create or replace function ipam.confirmed(its_what text) returns boolean languag
     select exists (select from ipam.confirmation where what = its_what and until > now())
 $$;
 
--- What nobody asks for any more: tombstones of a day ago, and what identities held longer ago than `remember`; and
+-- What nobody asks for any more: tombstones of a day ago, requests to delete what has no lease, and what identities held longer ago than `remember`; and
 -- history's next partitions.
 create or replace function ipam.tidy(remember interval) returns bigint language plpgsql as $$
 declare
@@ -117,6 +117,7 @@ begin
             where r.pool_namespace = o.pool_namespace and r.pool_name = o.pool_name and r.addr = o.addr)
         limit 10000));
     delete from ipam.retention r where r.reusable_at <= now();
+    delete from ipam.deletion d where d.at < now() - interval '1 hour';
     perform ipam.forget_selectors(interval '1 day');
     perform ipam.ensure_history_partitions(3);
     return n;

@@ -18,6 +18,9 @@ select * from ipam.first_in_line($1::text, $2::text, $3::int);
 select * from ipam.release(
     $1::text[], $2::text[], $3::uuid[], $4::bigint[], $5::text[], $6::boolean, $7::interval, $8::boolean[]);
 
+-- name: note_deletion
+select ipam.note_deletion($1::uuid, $2::text);
+
 -- name: retained
 select * from ipam.retained($1::text, $2::int);
 

@@ -1,0 +1,120 @@
+"""Who deletes claims. The API server says so to an admission webhook alone, and this is one that never refuses.
+
+https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/
+"""
+
+import asyncio
+import hmac
+import logging
+import ssl
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+
+from ipam_operator import telemetry
+from ipam_operator.api.reviews import DeletionReview
+from ipam_operator.config import Settings
+from ipam_operator.errors import SettingsError, StoreFaultError, StoreUnavailableError
+from ipam_operator.kube.listening import listen
+from ipam_operator.store.deletions import Deletions
+
+_NOTE_SECONDS: Final = 2.0
+"""Whoever deletes does not wait longer for the store: the end of their claim is then put down to `unknown`."""
+_REVIEW_BYTES: Final = 4 << 20
+"""More than the API server stores of one object."""
+_RELOAD_SECONDS: Final = 60.0
+"""Certificates are replaced long before they end."""
+_log = logging.getLogger(__name__)
+
+
+class Credentials:
+    """Certificate, and the token in the URL that the API server alone is told; both as the files say now.
+
+    Args:
+        directory: with `tls.crt`, `tls.key` and `token`.
+
+    Raises:
+        SettingsError: one of them is missing or cannot be read.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.token = b""
+        try:
+            self.read()
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"IPAM_WEBHOOK_DIRECTORY: {directory}: {error}") from error
+
+    def read(self) -> None:
+        """Take both from the files.
+
+        Raises:
+            OSError: one cannot be read, or certificate and key are not of one another.
+            ValueError: the token is empty.
+        """
+        token = (self._directory / "token").read_bytes().strip()
+        if not token:
+            raise ValueError("the token is empty")
+        pair = (self._directory / "tls.crt", self._directory / "tls.key")
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*pair)  # one that fails loses what it had
+        self.context.load_cert_chain(*pair)
+        self.token = token
+
+    async def follow(self) -> None:
+        """Read the files again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(_RELOAD_SECONDS)
+            try:
+                await asyncio.to_thread(self.read)
+            except (OSError, ValueError) as error:
+                _log.warning("the webhook keeps its certificate: %s", error)
+
+
+def reviews(deletions: Deletions, token: Callable[[], bytes]) -> web.Application:
+    """What answers the API server: yes, always. Nobody else knows the path, so nobody else is believed."""
+
+    async def review(request: web.Request) -> web.Response:
+        if not hmac.compare_digest(request.match_info["token"].encode(), token()):
+            raise web.HTTPNotFound
+        try:
+            asked = DeletionReview.read(await request.read())
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=f"{error}\n") from error
+        if asked.decides:
+            await _note(deletions, asked)
+        return web.json_response(asked.allowed())
+
+    app = web.Application(client_max_size=_REVIEW_BYTES)
+    app.add_routes([web.post("/deletions/{token}", review)])
+    return app
+
+
+async def _note(deletions: Deletions, asked: DeletionReview) -> None:
+    result = "noted"
+    try:
+        async with asyncio.timeout(_NOTE_SECONDS):
+            await deletions.note(asked.claim, asked.actor)
+    except (TimeoutError, StoreUnavailableError, StoreFaultError) as error:
+        result = "lost"
+        _log.warning("who deletes claim %s will not be known: %r", asked.claim, error)
+    telemetry.deletions.labels(result).inc()
+
+
+def serving(deletions: Deletions, settings: Settings) -> list[Coroutine[Any, Any, None]]:
+    """What serves, until cancelled.
+
+    Raises:
+        SettingsError: certificate, key or token are not there.
+    """
+    credentials = Credentials(Path(settings.webhook_directory))
+    answering = listen(
+        reviews(deletions, lambda: credentials.token),
+        host=settings.webhook_host,
+        port=settings.webhook_port,
+        port_file=settings.webhook_port_file,
+        encrypted=credentials.context,
+    )
+    return [answering, credentials.follow()]

@@ -1,0 +1,219 @@
+"""Who deletes claims, told by the API server to the operator's webhook: in history, and never in the way."""
+
+import secrets
+import ssl
+import time
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from hack.pki import Pki
+from tests.apiserver.support import PATIENCE, Launch, Ledger, Tenant, eventually
+from tests.chart.support import one, render
+from tests.support.cluster import ApiError, Json
+from tests.support.operator_process import OperatorProcess
+
+NAME = "deletions.ipclaims.ipam.dotmac.io"
+RBAC = "rbac.authorization.k8s.io"
+CONFIGURATIONS = "apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+UNKNOWN = "unknown"
+
+
+@dataclass
+class Webhook:
+    """An operator's, and what the API server knows of it."""
+
+    operator: OperatorProcess
+    url: str
+    authority: Path
+    place: Tenant
+    books: Ledger
+
+    async def say(self, review: Json, path: str = "") -> int:
+        """Ask it as anybody could who reaches its port; the code of its answer."""
+        trusted = ssl.create_default_context(cafile=str(self.authority))
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(path or self.url, json=review, ssl=trusted) as answer,
+        ):
+            return answer.status
+
+    async def delete(self, name: str, user: str = "", **options: str) -> None:
+        """Ask for a claim's deletion, as the administrator or as another user."""
+        path = self.place.api.path("IPClaim", self.place.namespace, name)
+        await self.place.api.request("DELETE", path, as_user=user, **options)
+
+    async def hears(self) -> bool:
+        """Whether it was told of a deletion: the API server takes its time to notice that it shall."""
+        await self.place.claim("probe")
+        await self.place.bound("probe")
+        await self.delete("probe")
+        await self.place.gone("IPClaim", "probe")
+        return self.operator.metrics().total("ipam_deletions_total", result="noted") > 0
+
+    async def deleter(self, name: str) -> str:
+        """Whom history names, once the claim is gone."""
+        await self.place.gone("IPClaim", name)
+        return str(
+            await self.books.value(
+                "select actor from ipam.history where namespace = $1 and name = $2 and action = 'R'",
+                self.place.namespace,
+                name,
+            )
+        )
+
+
+def configuration(url: str, authority: Path, namespace: str) -> Json:
+    """The chart's, for one namespace and an operator on this machine."""
+    made = one(render({"admission": {"recordDeletions": {"enabled": True}}}), "ValidatingWebhookConfiguration", NAME)
+    made["metadata"]["name"] = f"deletions-{namespace}"
+    (webhook,) = made["webhooks"]
+    webhook["clientConfig"] = {"url": url, "caBundle": b64encode(authority.read_bytes()).decode()}
+    webhook["namespaceSelector"] = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    return made
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """Of a server on loopback."""
+    made = Pki(tmp_path_factory.mktemp("webhook"))
+    made.make()
+    return made
+
+
+@pytest.fixture
+def directory(certificate: Pki, tmp_path: Path) -> Path:
+    """What the operator is given."""
+    folder = tmp_path / "identity"
+    folder.mkdir()
+    for end in ("crt", "key"):
+        (folder / f"tls.{end}").write_bytes((certificate.dir / f"apiserver.{end}").read_bytes())
+    (folder / "token").write_text(secrets.token_urlsafe(24) + "\n")
+    return folder
+
+
+@pytest_asyncio.fixture
+async def webhook(
+    place: Tenant, books: Ledger, launch: Launch, certificate: Pki, directory: Path, tmp_path: Path
+) -> AsyncIterator[Webhook]:
+    """In force in the test's namespace, where alice and bob may delete claims."""
+    port = tmp_path / "webhook-port"
+    operator = launch({"IPAM_WEBHOOK_DIRECTORY": str(directory), "IPAM_WEBHOOK_PORT": "0",
+                       "IPAM_WEBHOOK_PORT_FILE": str(port)})  # fmt: skip
+    url = f"https://127.0.0.1:{port.read_text().strip()}/deletions/{(directory / 'token').read_text().strip()}"
+    subjects = [{"kind": "User", "apiGroup": RBAC, "name": user} for user in ("alice", "bob")]
+    role = {"apiGroup": RBAC, "kind": "ClusterRole", "name": "ipam-edit"}
+    bindings = f"apis/{RBAC}/v1/namespaces/{place.namespace}/rolebindings"
+    binding = {"metadata": {"name": "edit"}, "roleRef": role, "subjects": subjects}
+    await place.api.request("POST", bindings, body=binding)
+    body = configuration(url, certificate.authority, place.namespace)
+    await place.api.request("POST", CONFIGURATIONS, body=body)
+    it = Webhook(operator, url, certificate.authority, place, books)
+    await place.space()
+    try:
+        await eventually(it.hears, "the API server tells of deletions")
+        yield it
+    finally:
+        await place.api.request("DELETE", f"{CONFIGURATIONS}/{body['metadata']['name']}")
+        if operator.running:
+            await place.close()
+
+
+async def test_history_names_who_deleted(webhook: Webhook) -> None:
+    """Each claim its own user, also of a collection that is deleted at once."""
+    place = webhook.place
+    await place.claims(["mine", "yours", "one", "two"])
+    await place.bound("mine", "yours", "one", "two")
+    await webhook.delete("mine", "alice")
+    await webhook.delete("yours", "bob")
+    assert (await webhook.deleter("mine"), await webhook.deleter("yours")) == ("alice", "bob")
+    await place.api.request("DELETE", place.api.path("IPClaim", place.namespace), as_user="alice")
+    assert (await webhook.deleter("one"), await webhook.deleter("two")) == ("alice", "alice")
+    assert await webhook.books.value("select count(*) from ipam.deletion") == 0
+
+
+async def test_what_did_not_delete_is_not_named(webhook: Webhook) -> None:
+    """A rehearsal, a request for another object of that name, and a second one for a claim that is going."""
+    place = webhook.place
+    held = await place.claim("held")
+    await place.bound("held")
+    await webhook.delete("held", "alice", dryRun="All")
+    with pytest.raises(ApiError) as refused:
+        await place.api.request(
+            "DELETE", place.api.path("IPClaim", place.namespace, "held"), as_user="alice",
+            body={"preconditions": {"uid": "00000000-0000-0000-0000-000000000000"}},
+        )  # fmt: skip
+    assert refused.value.code == HTTPStatus.CONFLICT
+    finalizers = [*held["metadata"].get("finalizers", []), "example.com/slow"]
+    await place.api.patch("IPClaim", place.namespace, "held", {"metadata": {"finalizers": finalizers}})
+    await webhook.delete("held", "bob")
+    await webhook.delete("held", "alice")
+    await place.api.patch("IPClaim", place.namespace, "held", {"metadata": {"finalizers": []}})
+    assert await webhook.deleter("held") == "bob"
+
+
+async def test_nobody_else_is_believed(webhook: Webhook) -> None:
+    """Whoever reaches the port but does not know the token says nothing; nor does who makes no sense."""
+    place = webhook.place
+    held = await place.claim("held")
+    await place.bound("held")
+    review = {
+        "request": {
+            "uid": "1",
+            "operation": "DELETE",
+            "userInfo": {"username": "mallory"},
+            "oldObject": {"metadata": {"uid": held["metadata"]["uid"]}},
+        }
+    }
+    base = webhook.url.rpartition("/")[0]
+    for path in (f"{base}/{'x' * 32}", f"{base}/", base):
+        assert await webhook.say(review, path) == HTTPStatus.NOT_FOUND
+    for nonsense in ({}, {"request": {**review["request"], "operation": "CREATE"}}, {"request": 1}):
+        assert await webhook.say(nonsense) == HTTPStatus.BAD_REQUEST
+    assert await webhook.books.value("select count(*) from ipam.deletion") == 0
+    await webhook.delete("held", "alice")
+    assert await webhook.deleter("held") == "alice"
+
+
+async def test_nobody_waits_for_who_is_away(webhook: Webhook, launch: Launch) -> None:
+    """While the operator is gone claims are deleted all the same; the next one does not know by whom."""
+    place = webhook.place
+    await place.claim("held")
+    await place.bound("held")
+    webhook.operator.terminate()
+    started = time.monotonic()
+    await webhook.delete("held", "alice")
+    assert time.monotonic() - started < PATIENCE
+    launch()
+    assert await webhook.deleter("held") == UNKNOWN
+
+
+async def test_nobody_waits_for_a_store_that_is_away(webhook: Webhook, books: Ledger) -> None:
+    """A store that does not answer costs the deletion a few seconds, and the name."""
+    place = webhook.place
+    await place.claims(["held", "next"])
+    await place.bound("held", "next")
+    await books.execute("begin")
+    await books.execute("lock table ipam.deletion in access exclusive mode")
+    await webhook.delete("held", "alice")
+    assert webhook.operator.metrics().total("ipam_deletions_total", result="lost") == 1
+    await books.execute("rollback")
+    assert await webhook.deleter("held") == UNKNOWN
+    await webhook.delete("next", "alice")
+    assert await webhook.deleter("next") == "alice"
+
+
+async def test_certificate_and_token_are_needed(launch: Launch, directory: Path) -> None:
+    """Without one of them the operator does not begin, and says where it looked for what."""
+    (directory / "token").unlink()
+    operator = launch({"IPAM_WEBHOOK_DIRECTORY": str(directory)}, ready=False)
+    assert operator.wait() != 0
+    assert "IPAM_WEBHOOK_DIRECTORY" in operator.log()
+    assert "token" in operator.log()
+    assert "Traceback" not in operator.log()

@@ -1,0 +1,107 @@
+"""Who deleted a claim: who alone asked for it lately, where the API server told of it; never a guess."""
+
+from datetime import timedelta
+
+from ipam_operator.domain.model import ClaimRequest
+from ipam_operator.store.deletions import Deletions
+from tests.support.store import Store, claim
+
+LATELY, LONG_AGO = "4 minutes", "6 minutes"
+
+
+async def asked(store: Store, held: ClaimRequest, actor: str, *, ago: str = "0 s") -> None:
+    """`actor` asked to delete the claim so long ago."""
+    await Deletions(store.database).note(held.identity.uid, actor)
+    await store.sql(
+        "update ipam.deletion set at = at - $3::text::interval where claim_uid = $1 and actor = $2",
+        held.identity.uid,
+        actor,
+        ago,
+    )
+
+
+async def ended_by(store: Store, held: ClaimRequest, *, deleted: bool = True) -> str:
+    """End the claim, of which history then says by whom."""
+    await store.release(held, deleted=deleted)
+    return str(
+        await store.value(
+            "select actor from ipam.history where claim_uid = $1 and action <> 'A' order by at desc limit 1",
+            held.identity.uid,
+        )
+    )
+
+
+async def held_claim(store: Store, name: str = "held", *, retain: bool = False) -> ClaimRequest:
+    """A claim with its address."""
+    of = await store.pool("10.0.0.0/28")
+    one = claim(of, name=name, retain=retain)
+    await store.ask(one)
+    return one
+
+
+async def test_who_asked_has_deleted_it(database_url: str) -> None:
+    """However often, and also where the address is kept; each claim has its own."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/28")
+        mine, yours, nobodys = [claim(of, name=name, retain=name == "yours") for name in ("mine", "yours", "nobodys")]
+        await store.ask(mine, yours, nobodys)
+        await asked(store, mine, "alice")
+        await asked(store, mine, "alice", ago=LATELY)
+        await asked(store, yours, "bob")
+        await store.release(mine, yours, nobodys)
+        rows = await store.sql("select name, actor, reason from ipam.history where action <> 'A' order by name, at")
+        assert {(row["name"], row["actor"]) for row in rows} == {
+            ("mine", "alice"),
+            ("nobodys", "tester"),
+            ("yours", "bob"),
+        }
+        assert {row["reason"] for row in rows} == {"Deleted"}
+        assert await store.sql("select * from ipam.deletion") == []
+        await store.assert_history_is_ledger()
+
+
+async def test_one_of_two_is_nobody(database_url: str) -> None:
+    """Two who ask within the time that a request may take: either may have been refused."""
+    async with Store(database_url) as store:
+        held = await held_claim(store)
+        await asked(store, held, "alice", ago="50 s")
+        await asked(store, held, "bob")
+        assert await ended_by(store, held) == "tester"
+
+
+async def test_who_was_refused_has_not_deleted_it(database_url: str) -> None:
+    """Who asked longer ago than a request may take, of a claim that another finds alive, was refused."""
+    async with Store(database_url) as store:
+        held = await held_claim(store)
+        await asked(store, held, "alice", ago="70 s")
+        await asked(store, held, "bob")
+        assert await ended_by(store, held) == "bob"
+
+
+async def test_whom_nobody_told_of_may_have_deleted_it(database_url: str) -> None:
+    """A request of long ago was refused, and then somebody asked of whom the API server could not tell."""
+    async with Store(database_url) as store:
+        held = await held_claim(store)
+        await asked(store, held, "alice", ago=LONG_AGO)
+        assert await ended_by(store, held) == "tester"
+
+
+async def test_only_deletions_are_deleted_by_somebody(database_url: str) -> None:
+    """A claim that lives on and gives its addresses back was not deleted, whoever asks for that just then."""
+    async with Store(database_url) as store:
+        held = await held_claim(store)
+        await asked(store, held, "alice")
+        assert await ended_by(store, held, deleted=False) == "tester"
+        assert await store.value("select actor from ipam.deletion") == "alice"
+
+
+async def test_requests_for_what_has_no_lease_go(database_url: str) -> None:
+    """Of claims that are unknown to the ledger, or were refused for good."""
+    async with Store(database_url) as store:
+        held = await held_claim(store)
+        await asked(store, held, "alice", ago="59 minutes")
+        await asked(
+            store, claim(await store.pool("10.1.0.0/28", name="other"), name="never"), "alice", ago="61 minutes"
+        )
+        await store.ownership.tidy(remember=timedelta(days=30))
+        assert await store.value("select claim_uid from ipam.deletion") == held.identity.uid
