@@ -97,12 +97,13 @@ class ResyncLoop:
         """Compare once and repair; raises when either side cannot answer, and then has done nothing rash."""
         started = time.monotonic()
         run, compared = await self._resync.run()
+        self._claims.begin_list()
         await self._tenants.run_once()
         await self._compare_parents()
         if not compared:  # what claims show can be adopted only by pools that are in service
             for reconciler in self._kinds.values():
                 await reconciler.settle()
-        seen = await census(self._api, self._claims.see)
+        seen = await census(self._api, self._claims.see_listed)
         settled = time.monotonic() - started + _MARGIN_SECONDS
         if not compared:
             settled = 0.0  # nothing is granted meanwhile: no lease is younger than the list
@@ -156,7 +157,7 @@ class ResyncLoop:
         await self._claims.keep(item for item in living if item.uid in plan.keep)
         await self._adopt(plan, living)
         for item in found:
-            self._claims.see(item, force=not item.dying)
+            self._claims.look_again(item)
 
     async def _adopt(self, plan: Plan, items: Sequence[Item]) -> None:
         """What claims show goes before all that is asked for, and before what nobody claims is released."""
