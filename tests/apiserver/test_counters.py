@@ -89,7 +89,12 @@ async def test_metrics(tenant: Tenant, service: OperatorProcess) -> None:
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])
         assert all(family.name + suffix in names or f"{family.name}_created" in names for suffix in suffixes) or (
             family.name
-            in {"ipam_store_faults", "ipam_conflicts", "ipam_rate_limited"}  # labelled by what has not happened
+            in {
+                "ipam_store_faults",
+                "ipam_conflicts",
+                "ipam_rate_limited",
+                "ipam_deletions",
+            }  # labelled by what has not happened
         ), family.name
     pool = {"namespace": tenant.namespace, "pool": "pool"}
     assert samples.total("ipam_pool_addresses", **pool, state="allocated") == 1
