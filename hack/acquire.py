@@ -7,11 +7,13 @@ Needs no third-party package, so that CI can start the build before anything is 
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from hack.places import ROOT, cache, locked
@@ -80,16 +82,51 @@ def acquire(environment: Mapping[str, str] = os.environ) -> Source:
     Raises:
         SourceError: no way is open; five lines.
     """
-    facts = survey(environment, which=shutil.which, answers=answers, go_version=go_version, server_of=server_of)
+    facts = _survey(environment)
     source = choose(facts)
     if source.way is not Way.KUBECONFIG and facts.assets is not None and facts.assets_lack:
         say(f"    control plane: {facts.assets_lack}; looking further")
     say(f"    control plane: {source.way} - {source.why}")
     if source.way is not Way.BUILD:
         return source
-    with step("building the control plane, about 6 minutes on 2 cores, once"):
-        build(facts)
+    with step("building the control plane, about 6 minutes on 2 cores, once"), locked(facts.cache):
+        if lack_of_build(facts.cache):  # another has not built it while we waited
+            build(facts)
     return Source(Way.CACHE, "just built", facts.cache)
+
+
+@contextmanager
+def acquired_meanwhile(log: Path) -> Iterator[Callable[[], Source]]:
+    """Choose, and where a build is the way begin it in the background; what is yielded waits for its end.
+
+    Raises:
+        SourceError: no way is open.
+    """
+    source = choose(_survey(os.environ))
+    if source.way is not Way.BUILD:
+        yield acquire
+        return
+    say(f"    control plane: {source.way} - {source.why}; in the background, see {log.relative_to(ROOT)}")
+    with log.open("w") as written:
+        command = [sys.executable, "-m", "hack.acquire"]
+        builder = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=written, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+    def wait() -> Source:
+        builder.wait()
+        return acquire()
+
+    try:
+        yield wait
+    finally:
+        if builder.poll() is None:
+            os.killpg(builder.pid, signal.SIGTERM)
+            builder.wait()
+
+
+def _survey(environment: Mapping[str, str]) -> Facts:
+    return survey(environment, which=shutil.which, answers=answers, go_version=go_version, server_of=server_of)
 
 
 def build(facts: Facts) -> None:
@@ -136,18 +173,22 @@ def node_programs() -> Path:
     target = cache() / "node-programs" / key(NODE_RECIPE, inputs=NODE_INPUTS)
     lack = lack_of_build(target, NODE_PROGRAMS)
     say(f"    node programs: {lack or f'built before, checksums match: {target}'}")
-    if not lack:
-        return target
-    with step("building the programs of a node, about 4 minutes on 2 cores, once"):
-        try:
-            found = shutil.which("go")
-            go = Path(found) if found and go_version(found) >= needed_go(NODE_RECIPE) else unpack_go()
-        except (OSError, subprocess.CalledProcessError) as failure:
-            raise SourceError(f"no programs for a node: no Go ({failure})") from failure
-        words = run_recipe(NODE_RECIPE, target, go)
+    if lack:
+        with step("building the programs of a node, about 4 minutes on 2 cores, once"), locked(target):
+            if lack_of_build(target, NODE_PROGRAMS):
+                _build_node_programs(target)
+    return target
+
+
+def _build_node_programs(target: Path) -> None:
+    try:
+        found = shutil.which("go")
+        go = Path(found) if found and go_version(found) >= needed_go(NODE_RECIPE) else unpack_go()
+    except (OSError, subprocess.CalledProcessError) as failure:
+        raise SourceError(f"no programs for a node: no Go ({failure})") from failure
+    words = run_recipe(NODE_RECIPE, target, go)
     if lack := lack_of_build(target, NODE_PROGRAMS):
         raise SourceError(f"no programs for a node: {lack}; the build's last words: {' / '.join(words[-3:])}")
-    return target
 
 
 def follow(process: "subprocess.Popen[str]") -> list[str]:

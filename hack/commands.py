@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from hack.acquire import acquire
+from hack.acquire import acquire, acquired_meanwhile
 from hack.background import STATE
 from hack.node import lack_of_node
 from hack.places import ROOT, server_state
 from hack.samples import samples_namespace, show_samples
-from hack.source import Way
+from hack.source import Source, Way
 from hack.stack import Stack
 from hack.steps import say, step
 
@@ -25,8 +25,11 @@ TIERS = {
     "adversarial": "adversarial",
     "image": "image",
 }
-WORKERS = ("-n", "2", "--dist", "loadscope")
-"""More would each start an API server; a module stays together, since its tests share what is dear to set up."""
+WITHOUT_API_SERVER = frozenset({"unit", "db"})
+"""They run while a control plane is built."""
+WORKERS: Sequence[str] = ("-n", "3", "--dist", "loadscope")
+"""For two cores, since tests wait half of the time; each starts servers of its own. A module stays together, since its
+tests share what is dear to set up."""
 CHECKS: dict[str, Sequence[str]] = {
     "format": ("ruff", "format", "--check", "--quiet"),
     "lint": ("ruff", "check", "--quiet"),
@@ -68,20 +71,24 @@ def demo() -> int:
 
 def test(arguments: Sequence[str]) -> int:
     """All tiers, each with its time; a tier without tests is a failure. With arguments: one run of what they choose."""
-    with step("control plane: choose"):
-        source = acquire()
-    environment = dict(os.environ)
-    if source.way in {Way.ASSETS, Way.CACHE}:
-        environment["KUBEBUILDER_ASSETS"] = str(source.path.resolve())
     pytest = ("-m", "pytest", "-q", "-m")
     if arguments:
+        with step("control plane: choose"):
+            environment = _environment(acquire())
         return run("python", *pytest, "not performance", *arguments, environment=environment)
     failed = []
-    workers = () if source.way is Way.KUBECONFIG else WORKERS  # two operators would share the one cluster
-    for tier, expression in TIERS.items():
-        with step(f"tests: {tier}"):
-            if run("python", *pytest, expression, *workers, environment=environment) != 0:
-                failed.append(tier)
+    STATE.mkdir(exist_ok=True)
+    with acquired_meanwhile(STATE / "control-plane.log") as acquired:
+        for tier, expression in TIERS.items():
+            environment, workers = dict(os.environ), WORKERS
+            if tier not in WITHOUT_API_SERVER:
+                with step("control plane: choose"):
+                    source = acquired()
+                environment = _environment(source)
+                workers = () if source.way is Way.KUBECONFIG else WORKERS  # two operators would share the one cluster
+            with step(f"tests: {tier}"):
+                if run("python", *pytest, expression, *workers, environment=environment) != 0:
+                    failed.append(tier)
     lack = lack_of_node()
     if not lack or os.environ.get("CI"):  # a tier that CI cannot run is no success
         with step("tests: node"):
@@ -89,6 +96,13 @@ def test(arguments: Sequence[str]) -> int:
                 failed.append("node")
     say(f"FAILED: {', '.join(failed)}" if failed else "all tiers passed" + (f"; NOT RUN: node, {lack}" if lack else ""))
     return int(bool(failed))
+
+
+def _environment(source: Source) -> dict[str, str]:
+    found = dict(os.environ)
+    if source.way in {Way.ASSETS, Way.CACHE}:
+        found["KUBEBUILDER_ASSETS"] = str(source.path.resolve())
+    return found
 
 
 def e2e(arguments: Sequence[str]) -> int:

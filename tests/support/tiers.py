@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 TIERS = frozenset({"db", "apiserver", "image", "node", "adversarial"})
 """Markers of tests that need more than Python: in CI none of them may be skipped."""
+FOLDERS = {"db": "db", "apiserver": "apiserver", "adversarial": "adversarial", "image": "image", "e2e": "node"}
 DB_FIXTURES = frozenset({"postgres", "database_url", "empty_database_url", "template_database"})
 API_FIXTURES = frozenset({"control_plane", "own_control_plane", "api", "namespace", "make_namespace", "operator"})
 
@@ -18,18 +19,15 @@ def markers(parts: Sequence[str], fixtures: Collection[str], own: Collection[str
     """
     found = set(own)
     top = parts[0] if len(parts) > 1 else ""
-    if top in {"db", "apiserver", "adversarial"}:
-        found.add(top)
-    if top == "image":
-        found.add("image")
-    if top == "e2e":
-        found.add("node")
+    if top in FOLDERS:
+        found.add(FOLDERS[top])
     if top == "bench" and "unit" not in own:
         found.add("performance")
     if not DB_FIXTURES.isdisjoint(fixtures):
         found.add("db")
     if not API_FIXTURES.isdisjoint(fixtures):
         found.add("apiserver")
+    if "apiserver" in found:
         found.discard("db")  # one tier each: the one that needs more
     if not {"image", "node"}.isdisjoint(found):
         found -= {"db", "apiserver"}
