@@ -17,6 +17,7 @@ from ipam_operator.store.audit import Audit
 from ipam_operator.store.counters import Counters
 from ipam_operator.store.database import Database
 from ipam_operator.store.deletions import Deletions
+from ipam_operator.store.history import History
 from ipam_operator.store.leases import Leases
 from ipam_operator.store.ownership import Ownership
 from ipam_operator.store.parents import Parents
@@ -35,6 +36,7 @@ class App:
     audit: ConflictAudit
     resync: Resync
     ownership: Ownership
+    history: History
     rates: Rates | None
     """None: nothing is limited."""
     deletions: Deletions | None
@@ -86,6 +88,7 @@ async def opened(settings: Settings) -> AsyncIterator[App]:
             audit=ConflictAudit(audit),
             resync=Resync(audit, ownership, brake, remember=timedelta(days=settings.memory_days), retain=retention),
             ownership=ownership,
+            history=History(timers),
             rates=limited,
             deletions=deletions,
         )

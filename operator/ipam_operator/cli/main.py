@@ -1,4 +1,4 @@
-"""`ipam-operator`: run, operator run, migrate, rebuild, confirm, retained, release-retained. Parse, call, print."""
+"""`ipam-operator`: run, operator run, migrate, rebuild, confirm, history, retained, release-retained. Calls, prints."""
 
 import argparse
 import asyncio
@@ -16,7 +16,8 @@ import uvloop
 
 from ipam_operator import __version__
 from ipam_operator.app import opened
-from ipam_operator.cli import laptop
+from ipam_operator.cli import history, laptop
+from ipam_operator.cli.table import table
 from ipam_operator.config import Settings, load
 from ipam_operator.domain.model import ObjectRef
 from ipam_operator.errors import IpamError, SettingsError, StoreUnavailableError
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "migrate": _migrate,
         "rebuild": _rebuild,
         "confirm": _confirm,
+        "history": history.show,
         "retained": _retained,
         "release-retained": _release_retained,
     }[options.command]
@@ -85,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     confirm = commands.add_parser("confirm", help="let through what a brake has stopped")
     confirm.add_argument("what", choices=["release"], help="release: leases whose IPClaims are gone")
     confirm.add_argument("--minutes", type=float, default=10.0, help="how long the consent holds (default: 10)")
+    history.add(commands, _address)
     retained = commands.add_parser("retained", help="list the addresses that are kept for deleted claims")
     retained.add_argument("--namespace", help="of the claims; absent: all")
     freed = commands.add_parser("release-retained", help="let an address go that is kept for a deleted claim")
@@ -179,14 +182,11 @@ async def _confirm(settings: Settings, options: argparse.Namespace) -> None:
 async def _retained(settings: Settings, options: argparse.Namespace) -> None:
     async with opened(settings) as app:
         kept = await app.claims.retained(options.namespace)
-    lines = [("NAMESPACE", "KEY", "CLAIM", "POOL", "ADDRESS", "UNTIL")]
-    lines += [
+    lines = [
         (one.namespace, one.key, one.claim, str(one.pool), str(one.address), f"{one.until:%Y-%m-%dT%H:%M:%SZ}")
         for one in kept
     ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("   ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
+    print(table(("NAMESPACE", "KEY", "CLAIM", "POOL", "ADDRESS", "UNTIL"), *lines))
 
 
 async def _release_retained(settings: Settings, options: argparse.Namespace) -> int:

@@ -288,3 +288,19 @@ class Retained:
     pool: ObjectRef
     address: AddressOrPrefix
     until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that happened to an address, as history tells it."""
+
+    at: datetime
+    action: str
+    """`granted`, `changed`, `ended`, `kept` for a claim that is gone, or `freed` before its time."""
+    address: AddressOrPrefix
+    pool: ObjectRef | None
+    """None: it is gone for good."""
+    claim: ObjectRef
+    actor: str
+    reason: str
+    """'' where the claim asked for it."""
