@@ -361,6 +361,18 @@ def test_deletions_are_told_by_a_certificate_of_others() -> None:
     assert "ValidatingWebhookConfiguration" not in {body["kind"] for body in render({})}
 
 
+@pytest.mark.parametrize("major", MAJORS)
+def test_webhook_that_could_not_work_is_refused(major: int) -> None:
+    """The token's own Secret as the certificate's, an authority of nobody's, a port that is taken."""
+    for wrong, words in (
+        ({"certificateSecret": "ipam-operator-webhook"}, "Helm keeps the token there"),
+        ({"caBundle": "QQ=="}, "caBundle needs certificateSecret"),
+        ({"port": described()["health"]["port"]}, "which health.port is"),
+    ):
+        with pytest.raises(RefusedError, match=words):
+            render({"admission": {"recordDeletions": {"enabled": True, **wrong}}}, major=major)
+
+
 def test_database_needs_a_place() -> None:
     """Without any word on the database the refusal says what to set."""
     with pytest.raises(RefusedError, match="existingSecret"):

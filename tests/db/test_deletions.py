@@ -1,7 +1,13 @@
 """Who deleted a claim: who alone asked for it lately, where the API server told of it; never a guess."""
 
+import asyncio
+import json
 from datetime import timedelta
+from random import randrange
 
+import asyncpg
+
+from ipam_operator import telemetry
 from ipam_operator.domain.model import ClaimRequest
 from ipam_operator.store.deletions import Deletions
 from tests.support.store import Store, claim
@@ -105,3 +111,59 @@ async def test_requests_for_what_has_no_lease_go(database_url: str) -> None:
         )
         await store.ownership.tidy(remember=timedelta(days=30))
         assert await store.value("select claim_uid from ipam.deletion") == held.identity.uid
+
+
+async def test_two_who_were_refused_and_ask_again_do_not_wait_for_one_another(database_url: str) -> None:
+    """Each finds the other's request of long ago; a deadlock would cost one of their deletions a second."""
+
+    def faults() -> float:
+        return telemetry.REGISTRY.get_sample_value("ipam_store_faults_total", {"operation": "note_deletion"}) or 0.0
+
+    async with Store(database_url) as store:
+        held = await held_claim(store)
+        before = faults()
+        for _ in range(60):
+            await store.sql("delete from ipam.deletion")
+            for actor in ("alice", "bob"):
+                await Deletions(store.database).note(held.identity.uid, actor)
+            await store.sql("update ipam.deletion set at = at - interval '2 minutes'")
+            notes = [Deletions(store.database).note(held.identity.uid, actor) for actor in ("alice", "bob")]
+            await asyncio.gather(*notes)
+        assert faults() == before
+
+
+async def test_the_longest_name_is_kept(database_url: str) -> None:
+    """512 characters that no compression makes shorter, each of four bytes."""
+    longest = "".join(chr(0x20000 + randrange(0xA000)) for _ in range(512))
+    async with Store(database_url) as store:
+        held = await held_claim(store)
+        await asked(store, held, longest)
+        assert await ended_by(store, held) == longest
+
+
+async def test_requests_of_others_cost_a_release_nothing(database_url: str) -> None:
+    """Neither those that wait nor those that are gone, while an audit's snapshot keeps the dead rows."""
+    explain = "explain (analyze, buffers, format json) "
+    release = "select ipam.release('{}', '{}', array['%s']::uuid[], array[null]::bigint[], array['x'], true)"
+
+    async def blocks(store: Store, held: ClaimRequest) -> int:
+        (found,) = json.loads(await store.value(explain + release % held.identity.uid))
+        return int(found["Plan"]["Shared Hit Blocks"] + found["Plan"]["Shared Read Blocks"])
+
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/28")
+        held = [claim(of) for _ in range(4)]
+        await store.ask(*held)
+        await blocks(store, held[0])
+        before = await blocks(store, held[1])
+        snapshot = await asyncpg.connect(database_url)
+        await snapshot.execute("begin isolation level repeatable read")
+        await snapshot.fetch("select count(*) from ipam.lease")
+        try:
+            await store.sql("insert into ipam.deletion select gen_random_uuid(), 'a' from generate_series(1, 20000)")
+            waiting = await blocks(store, held[2])
+            await store.sql("delete from ipam.deletion")
+            gone = await blocks(store, held[3])
+        finally:
+            await snapshot.close()
+        assert max(waiting, gone) < before + 50, (before, waiting, gone)

@@ -1,11 +1,18 @@
 """What the API server asks of a webhook: AdmissionReview of admission.k8s.io/v1, as far as it is read."""
 
-from typing import Literal, Self
+from typing import Annotated, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import AliasPath, BaseModel, Field
+from pydantic import AfterValidator, AliasPath, BaseModel, Field
 
 Json = dict[str, object]
+_NAME_LIMIT: Final = 512
+"""Characters of a user's name; the store's index takes four times as many bytes."""
+
+
+def _nameable(name: str) -> str:
+    """One that the store can keep; of others it is noted that somebody asked, or who asked before would be believed."""
+    return name if 0 < len(name) <= _NAME_LIMIT and "\0" not in name else "unknown"
 
 
 class DeletionReview(BaseModel):
@@ -13,7 +20,9 @@ class DeletionReview(BaseModel):
 
     uid: str = Field(validation_alias=AliasPath("request", "uid"))
     operation: Literal["DELETE"] = Field(validation_alias=AliasPath("request", "operation"))
-    actor: str = Field(validation_alias=AliasPath("request", "userInfo", "username"))
+    actor: Annotated[str, AfterValidator(_nameable)] = Field(
+        validation_alias=AliasPath("request", "userInfo", "username")
+    )
     dry_run: bool = Field(default=False, validation_alias=AliasPath("request", "dryRun"))
     claim: UUID = Field(validation_alias=AliasPath("request", "oldObject", "metadata", "uid"))
     dying: str = Field(default="", validation_alias=AliasPath("request", "oldObject", "metadata", "deletionTimestamp"))

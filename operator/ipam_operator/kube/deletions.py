@@ -7,6 +7,7 @@ import asyncio
 import hmac
 import logging
 import ssl
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,8 @@ from ipam_operator.store.deletions import Deletions
 
 _NOTE_SECONDS: Final = 2.0
 """Whoever deletes does not wait longer for the store: the end of their claim is then put down to `unknown`."""
+_PAUSE_SECONDS: Final = 10.0
+"""So long nobody waits after one has waited in vain: a namespace of a thousand claims would take half an hour to go."""
 _REVIEW_BYTES: Final = 4 << 20
 """More than the API server stores of one object."""
 _RELOAD_SECONDS: Final = 60.0
@@ -68,13 +71,38 @@ class Credentials:
         while True:
             await asyncio.sleep(_RELOAD_SECONDS)
             try:
-                await asyncio.to_thread(self.read)
+                self.read()  # not in a thread: OpenSSL may be showing the certificate to somebody in this one
             except (OSError, ValueError) as error:
                 _log.warning("the webhook keeps its certificate: %s", error)
 
 
+class _Notes:
+    """Who asks, noted in the store as long as that answers."""
+
+    def __init__(self, deletions: Deletions) -> None:
+        self._deletions = deletions
+        self._pause_until = 0.0
+
+    async def take(self, asked: DeletionReview) -> None:
+        """Note who asks, or count it as lost."""
+        noted = time.monotonic() >= self._pause_until and await self._noted(asked)
+        telemetry.deletions.labels("noted" if noted else "lost").inc()
+
+    async def _noted(self, asked: DeletionReview) -> bool:
+        try:
+            async with asyncio.timeout(_NOTE_SECONDS):
+                await self._deletions.note(asked.claim, asked.actor)
+        except (TimeoutError, StoreUnavailableError, StoreFaultError) as error:
+            if isinstance(error, TimeoutError):
+                self._pause_until = time.monotonic() + _PAUSE_SECONDS
+            _log.warning("who deletes claim %s will not be known: %r", asked.claim, error)
+            return False
+        return True
+
+
 def reviews(deletions: Deletions, token: Callable[[], bytes]) -> web.Application:
     """What answers the API server: yes, always. Nobody else knows the path, so nobody else is believed."""
+    notes = _Notes(deletions)
 
     async def review(request: web.Request) -> web.Response:
         if not hmac.compare_digest(request.match_info["token"].encode(), token()):
@@ -84,23 +112,12 @@ def reviews(deletions: Deletions, token: Callable[[], bytes]) -> web.Application
         except ValueError as error:
             raise web.HTTPBadRequest(text=f"{error}\n") from error
         if asked.decides:
-            await _note(deletions, asked)
+            await notes.take(asked)
         return web.json_response(asked.allowed())
 
     app = web.Application(client_max_size=_REVIEW_BYTES)
     app.add_routes([web.post("/deletions/{token}", review)])
     return app
-
-
-async def _note(deletions: Deletions, asked: DeletionReview) -> None:
-    result = "noted"
-    try:
-        async with asyncio.timeout(_NOTE_SECONDS):
-            await deletions.note(asked.claim, asked.actor)
-    except (TimeoutError, StoreUnavailableError, StoreFaultError) as error:
-        result = "lost"
-        _log.warning("who deletes claim %s will not be known: %r", asked.claim, error)
-    telemetry.deletions.labels(result).inc()
 
 
 def serving(deletions: Deletions, settings: Settings) -> list[Coroutine[Any, Any, None]]:

@@ -703,7 +703,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function not_found(its_namespace text, its_name text, uids uuid[]) 
 --     returns SETOF answer language sql stable body 5da76ffd16d3f841bb5540254807c232
 -- function note_deletion(its_uid uuid, its_actor text) 
---     returns void language sql security definer set search_path=ipam, pg_temp body 8edcc9709d5cf3523bd74fa6342d4c3d
+--     returns void language sql security definer set search_path=ipam, pg_temp body 8abd2c4f01ceddcb23a2cc431987a90d
 -- function noted(uid uuid, info jsonb) 
 --     returns answer language sql immutable body 61d828b7334e31bb9c0df648a0e4eafd
 -- function of_its_kind(p pool, a inet) 
@@ -771,7 +771,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function refuse_change() 
 --     returns trigger language plpgsql body 6735417d6d3fe4075536858e37350214
 -- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean, retention interval DEFAULT NULL::interval, retains boolean[] DEFAULT NULL::boolean[], its_reason text DEFAULT 'Deleted'::text) 
---     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 2b8dcd031114028e591c28722dca6e61
+--     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 495e4827a827ceb5809b854604c59317
 -- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text, retention interval DEFAULT NULL::interval) 
 --     returns jsonb language plpgsql security definer set search_path=ipam, pg_temp body e5d72d78887fe4495b2ef42a050ea126
 -- function remember_details(uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[], macs macaddr[], retains boolean[], resources text[], renews boolean[]) 

@@ -50,6 +50,8 @@ end $$;
 -- Somebody asks to delete a claim, which is there and not being deleted yet. Whoever asked longer ago than a request may take
 -- (a minute, the API server's default) was refused, then.
 create or replace function ipam.note_deletion(its_uid uuid, its_actor text) returns void language sql as $$
+    -- In one order: of two who find one another's old request, neither waits for the other.
+    select from ipam.deletion d where d.claim_uid = its_uid order by d.actor for update;
     delete from ipam.deletion d
     where d.claim_uid = its_uid and d.actor <> its_actor and d.at < now() - interval '1 minute';
     insert into ipam.deletion (claim_uid, actor) values (its_uid, its_actor)
@@ -103,7 +105,7 @@ begin
     order by q.id for no key update;
     if gone then
         insert into ipam.tombstone (claim_uid) select distinct u from unnest(uids) u on conflict do nothing;
-        if exists (select from ipam.deletion) then
+        if exists (select from ipam.deletion d where d.claim_uid = any(uids)) then
             actors := ipam.deleters(uids, actors);
         end if;
     end if;
