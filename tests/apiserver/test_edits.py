@@ -117,6 +117,12 @@ async def test_a_spec_that_was_changed_under_its_lease(tenant: Tenant, ledger: L
     await tenant.edit("IPClaim", "claim", count=3)
     await watch_until(tenant.api, "IPClaim", tenant.namespace, lambda seen: len(addresses(seen["claim"])) == 3)
     assert await ledger.held(tenant.namespace) == {"claim": ["10.0.0.1", "10.0.0.2", "10.0.0.3"]}
+    await tenant.api.patch("IPClaim", tenant.namespace, "claim", {"status": {"address": None}}, subresource="status")
+    await tenant.edit("IPClaim", "claim", count=2)
+    await watch_until(tenant.api, "IPClaim", tenant.namespace, lambda seen: len(addresses(seen["claim"])) == 2)
+    seen = (await tenant.bound("claim"))["claim"]
+    assert addresses(seen) == ["10.0.0.1", "10.0.0.2"]
+    assert await ledger.held(tenant.namespace) == {"claim": addresses(seen)}
 
 
 async def test_what_has_ended_is_not_shown(tenant: Tenant, ledger: Ledger) -> None:

@@ -1,9 +1,12 @@
 """Claims whose spec was changed under their lease, which a rule of the CRD refuses where it is on."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
-from ipam_operator.domain.model import ClaimRequest, Prefixes
+import pytest
+
+from ipam_operator.domain.model import ClaimRequest, Prefixes, Term
 from ipam_operator.domain.outcome import Reason
 from tests.support.store import Store, claim, granted, network, only, pool, selector, texts
 
@@ -29,6 +32,37 @@ async def test_what_it_asks_for_is_what_it_holds(database_url: str) -> None:
         assert texts(await store.ask(one)) == ["10.0.1.1"]
         assert texts(await store.ask(one)) == ["10.0.1.1"]
         assert (await store.count(of)).allocated == 0
+        await store.assert_tiled()
+        await store.assert_history_is_ledger()
+
+
+@pytest.mark.parametrize("place", ["by name", "by selector", "prefixes"])
+async def test_who_asks_for_fewer_keeps_the_others(database_url: str, place: str) -> None:
+    """In a full pool, past those who wait: what is too much cools and feeds the queue, the rest is as it was."""
+    async with Store(database_url) as store:
+        prefixes = Prefixes((28,), 28) if place == "prefixes" else None
+        cidr, length = ("10.0.0.0/24", 28) if prefixes else ("10.0.0.0/28", None)
+        of = await store.pool(cidr, kind="Loopback", cool_down=60, prefixes=prefixes, labels={"tier": "front"})
+        where = selector(labels={"tier": "front"}) if place == "by selector" else of
+        term = Term(timedelta(hours=1))
+        one, rest, next_ = (claim(where, count=count, length=length, term=term) for count in (5, 11, 3))
+        before = granted(await store.ask(one))[one.identity.uid]
+        await store.ask(rest)
+        assert only(await store.ask(next_)).reason is Reason.POOL_EXHAUSTED
+        end = await store.value("select expires_at from ipam.term where claim_uid = $1", one.identity.uid)
+        fewer = edited(one, count=2)
+        served = await store.ask(fewer)
+        assert granted(served)[one.identity.uid] == before[:2]
+        assert [str(addr) for addr in (await store.held())[one.identity.uid]] == [str(addr) for addr in before[:2]]
+        assert await store.value("select expires_at from ipam.term where claim_uid = $1", one.identity.uid) == end
+        rows = await store.sql(
+            "select addr, reason, actor from ipam.history where claim_uid = $1 and action = 'R' order by addr",
+            one.identity.uid,
+        )
+        assert [(str(row["addr"]), row["reason"]) for row in rows] == [(str(addr), "Edited") for addr in before[2:]]
+        await store.cooled(of)
+        assert granted(await store.serve(of)).keys() == {next_.identity.uid}
+        assert granted(await store.ask(fewer))[one.identity.uid] == before[:2]
         await store.assert_tiled()
         await store.assert_history_is_ledger()
 

@@ -1,5 +1,6 @@
 """Release: the end of claims, cooling, and what becomes of addresses afterwards."""
 
+import json
 import time
 from ipaddress import ip_address
 from uuid import uuid4
@@ -7,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from ipam_operator.api import v1alpha1
-from ipam_operator.domain.model import ObjectRef, Release, Strategy
+from ipam_operator.domain.model import ClaimRequest, ObjectRef, Release, Strategy
 from ipam_operator.domain.outcome import Granted, Reason
 from tests.support.store import Store, claim, claims, granted, network, only, pool, refused, texts
 
@@ -213,3 +214,21 @@ async def test_a_name_that_no_object_has_ends_a_claim(database_url: str) -> None
         ]
         done, _ = await store.claims.release(asked)
         assert len(done) == 2
+
+
+async def test_a_plan_of_an_empty_ledger_serves_a_full_one(database_url: str) -> None:
+    """A session keeps the plans that it made when there were no leases yet: none of them looks at all leases."""
+    explain = "explain (analyze, buffers, format json) "
+    release = "select ipam.release('{}', '{}', array['%s']::uuid[], array[null]::bigint[], array['x'], true)"
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/19")
+
+        async def blocks(one: ClaimRequest) -> int:
+            (found,) = json.loads(await store.value(explain + release % one.identity.uid))
+            return int(found["Plan"]["Shared Hit Blocks"] + found["Plan"]["Shared Read Blocks"])
+
+        for early in await store.take(of, 2):
+            before = await blocks(early)
+        held = await store.take(of, 4000)
+        assert await blocks(held[0]) < before + 100
+        await store.assert_tiled()

@@ -579,7 +579,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function due_now(p pool) 
 --     returns SETOF answer language sql immutable body 9b5940211ea4c3389dcfadd87ec8632c
 -- function end_misheld(its_namespace text, its_name text, uids uuid[], counts integer[], wishes inet[], lengths integer[], edits boolean[], actors text[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body ab028f49546017b6e22dfd3f240e038e
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d79fa4f8913376b6826a7049c655c205
 -- function end_retention(pool_namespace text, pool_name text, its_addr inet, its_actor text) 
 --     returns TABLE(namespace text, key text) language plpgsql security definer set search_path=ipam, pg_temp body e5b7307585407f7a868b4d604c7f1151
 -- function enqueue(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], lengths integer[], chosen integer[] DEFAULT NULL::integer[]) 
@@ -770,8 +770,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns void language sql body 7ee05045ddf77717cdac35f9738a316c
 -- function refuse_change() 
 --     returns trigger language plpgsql body 6735417d6d3fe4075536858e37350214
--- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean, retention interval DEFAULT NULL::interval, retains boolean[] DEFAULT NULL::boolean[], its_reason text DEFAULT 'Deleted'::text) 
---     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 495e4827a827ceb5809b854604c59317
+-- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean, retention interval DEFAULT NULL::interval, retains boolean[] DEFAULT NULL::boolean[], its_reason text DEFAULT 'Deleted'::text, spared integer[] DEFAULT NULL::integer[]) 
+--     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 2d9154cbe7fad9ed07a8365f693e187e
 -- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text, retention interval DEFAULT NULL::interval) 
 --     returns jsonb language plpgsql security definer set search_path=ipam, pg_temp body e5d72d78887fe4495b2ef42a050ea126
 -- function remember_details(uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[], macs macaddr[], retains boolean[], resources text[], renews boolean[]) 

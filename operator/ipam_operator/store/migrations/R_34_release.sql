@@ -71,10 +71,12 @@ $$;
 -- End claims: their addresses start to cool, their places in queues are free. `lease_generations[k]` null: whatever
 -- claim k holds. Returns Due rows: for each pool that gets addresses back and that somebody waits for, and for each
 -- whose queue can go on, because who left it stood in front. `retention`: how long addresses are kept of claims that want
--- it; null: not at all. `retains[k]`: whether claim k wants it; null: as it last said.
+-- it; null: not at all. `retains[k]`: whether claim k wants it; null: as it last said. `spared[k]`: how many of its
+-- addresses claim k goes on holding; null: none of any claim.
 create or replace function ipam.release(
     pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean,
-    retention interval default null, retains boolean[] default null, its_reason text default 'Deleted'
+    retention interval default null, retains boolean[] default null, its_reason text default 'Deleted',
+    spared int[] default null
 ) returns setof ipam.answer language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     pools int[];
@@ -122,9 +124,10 @@ begin
             reusable_at = greatest(now(), l.allocated_at) + case when l.claim_uid = any(keepers) then greatest(
                 q.cool_down, make_interval(secs => extract(epoch from retention)::float8)) else q.cool_down end,
             retained = case when l.claim_uid = any(keepers) then ipam.key_of(l.claim_uid, l.name) end
-        from unnest(uids, lease_generations, actors) u(uid, generation, actor), ipam.pool q
-        where l.claim_uid = u.uid and l.released_at is null and q.id = l.pool_id
-            and (u.generation is null or u.generation = l.generation)
+        from unnest(uids, lease_generations, actors, spared) u(uid, generation, actor, spared), ipam.pool q
+        -- any(): a session that made its plan while the ledger was empty would go through all leases for each claim.
+        where l.claim_uid = any(uids) and l.claim_uid = u.uid and l.released_at is null and q.id = l.pool_id
+            and (u.generation is null or u.generation = l.generation) and (u.spared is null or l.ordinal >= u.spared)
         returning l.*, q.namespace pool_namespace, q.name pool_name),
     remembered as (
         insert into ipam.memory as m (namespace, key, pool_namespace, pool_name, ordinal, addr, generation)
@@ -140,7 +143,7 @@ begin
         from (select d.pool_id, d.namespace, count(*) n from ended d group by d.pool_id, d.namespace) e
         where h.pool_id = e.pool_id and h.namespace = e.namespace
         returning h.pool_id)
-    select array_agg(distinct pool_id), array_agg(claim_uid), (select array_agg(pool_id) from counted),
+    select array_agg(distinct pool_id), array_agg(claim_uid) filter (where spared is null), (select array_agg(pool_id) from counted),
         array_agg(network_id) filter (where mac is not null), array_agg(mac) filter (where mac is not null)
     into pools, enders, rationed, networks, freed from ended;
     delete from ipam.mac_edit e where e.claim_uid = any(enders);
