@@ -19,13 +19,18 @@ import yaml
 from hack.helm import helm
 from hack.places import ROOT
 from hack.render_dashboard import dashboard
+from hack.render_schema import PREFIX, kubernetes_definitions
 from ipam_operator.config import Settings
+from ipam_operator.domain.rates import Operation
 
 CHART = ROOT / "charts" / "ipam-operator"
 INSTALL = ROOT / "manifests" / "install"
 RELEASE = ("ipam-operator", "--namespace", "ipam-system")
 HEADER = "# Rendered from charts/ipam-operator by `make manifests`: change its templates, not this.\n"
 OF_HELM = re.compile(r"^ +(helm\.sh/[\w.-]+|app\.kubernetes\.io/(managed-by|version)): .*\n", re.MULTILINE)
+QUOTED = re.compile(
+    r'^( +(?:- )?(?:name|namespace|key|serviceAccountName|[\w./-]+/instance): )"([a-z][a-z-]+)"$', re.MULTILINE
+)
 MANIFESTS = {
     "cluster/rbac.yaml": ("serviceaccount.yaml", "rbac-operator.yaml", "rbac-tenants.yaml"),
     "operator/operator.yaml": ("deployment.yaml", "service.yaml", "pdb.yaml"),
@@ -69,7 +74,8 @@ def rendered(
     for source, text in zip(
         re.findall(r"^# Source: \S+/templates/(\S+)$", done.stdout, re.MULTILINE), documents, strict=True
     ):
-        by_source[source] += f"---\n{OF_HELM.sub('', text).strip()}\n"
+        plain = QUOTED.sub(r"\1\2", OF_HELM.sub("", text))
+        by_source[source] += f"---\n{plain.strip()}\n"
     return HEADER + "".join(by_source[template] for template in templates).removeprefix("---\n")
 
 
@@ -92,8 +98,23 @@ def settings_schema() -> dict[str, Any]:
         },
     }
     properties["renewKinds"] |= {"type": "array", "items": kind}
+    entry = f"({'|'.join(Operation)})=([0-9]{{1,7}}/[0-9]{{1,7}}|unlimited)"
+    properties["rateLimitDefaults"]["pattern"] = f"^({entry}(, *{entry})*)?$"
     properties["logLevel"]["enum"] = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
     return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def values_schema() -> str:
+    """values.schema.json: what is written there by hand, with the settings and Kubernetes' types as they are now."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    schema["properties"]["settings"] = settings_schema()
+    of_kubernetes = dict(kubernetes_definitions())
+    own = {name: one for name, one in schema["definitions"].items() if not name.startswith(PREFIX)}
+    schema["definitions"] = own | dict.fromkeys(of_kubernetes, None)
+    text = json.dumps(schema, indent=2)
+    for name, one in of_kubernetes.items():  # a line each: nobody reads them
+        text = text.replace(f'"{name}": null', f'"{name}": {json.dumps(one)}')
+    return f"{text}\n"
 
 
 def values_table() -> str:
@@ -135,9 +156,7 @@ def generated() -> Iterator[tuple[Path, str]]:
     for crd in sorted((ROOT / "crds").glob("ip*.yaml")):
         yield CHART / "files" / "crds" / crd.name, crd.read_text()
     yield CHART / "files" / "dashboard.json", dashboard()
-    schema = json.loads((CHART / "values.schema.json").read_text())
-    schema["properties"]["settings"] = settings_schema()
-    yield CHART / "values.schema.json", json.dumps(schema, indent=2) + "\n"
+    yield CHART / "values.schema.json", values_schema()
     yield ROOT / "docs" / "reference" / "values.md", values_table()
     for path, templates in MANIFESTS.items():
         yield INSTALL / path, rendered(*templates)

@@ -91,6 +91,11 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             ),
         ),
         Panel("Conflicts by finding", (("max by (finding) (ipam_conflicts)", "{{finding}}"),)),
+        Panel(
+            "Deletions told by the webhook in the last hour",
+            (("sum by (result) (increase(ipam_deletions_total[1h]))", "{{result}}"),),
+            description="Of those that are lost history says `unknown`.",
+        ),
     ),
     "How fast": (
         Panel(

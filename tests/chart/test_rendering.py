@@ -90,12 +90,9 @@ def paths(values: Json, *parents: str) -> Iterator[tuple[str, ...]]:
 
 FREE = {("metrics", "dashboard", "labels")}
 CLOSED = [path for path in paths(described()) if path not in FREE and "requests" not in path and "limits" not in path]
-TYPED_BY_KUBERNETES = {"seccompProfile", "capabilities"}
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in CLOSED if not TYPED_BY_KUBERNETES & set(path)], ids=lambda path: ".".join(path) or "top"
-)
+@pytest.mark.parametrize("path", CLOSED, ids=lambda path: ".".join(path) or "top")
 @pytest.mark.parametrize("major", MAJORS)
 def test_a_typo_is_refused(major: int, path: tuple[str, ...]) -> None:
     """A name that the chart does not know is refused wherever it stands, with its name."""
@@ -104,6 +101,60 @@ def test_a_typo_is_refused(major: int, path: tuple[str, ...]) -> None:
         values = {name: values}
     with pytest.raises(RefusedError, match="zoom"):
         render(values, major=major)
+
+
+TYPOS: dict[str, Json] = {
+    "opreator": {"tolerations": [{"opreator": "Exists"}]},
+    "podAntiAffinty": {"affinity": {"podAntiAffinty": {}}},
+    "prefered": {"database": {"bundled": {"affinity": {"nodeAffinity": {"prefered": []}}}}},
+    "maxskew": {
+        "topologySpreadConstraints": [{"maxskew": 1, "topologyKey": "a", "whenUnsatisfiable": "DoNotSchedule"}]
+    },
+    "secretKeyReff": {"extraEnv": [{"name": "A", "valueFrom": {"secretKeyReff": {"name": "a", "key": "b"}}}]},
+    "emptydir": {"extraVolumes": [{"name": "more", "emptydir": {}}]},
+    "readonly": {"extraVolumeMounts": [{"name": "more", "mountPath": "/more", "readonly": True}]},
+    "namespaceSelctor": {"networkPolicy": {"metricsFrom": [{"namespaceSelctor": {}}]}},
+    "matchLables": {"networkPolicy": {"dns": {"to": [{"podSelector": {"matchLables": {}}}]}}},
+    "ipblock": {"networkPolicy": {"database": {"to": [{"ipblock": {"cidr": "192.0.2.0/24"}}]}}},
+    "extraEgress": {"networkPolicy": {"extraEgress": [{"port": []}]}},
+    "memmory": {"resources": {"limits": {"memmory": "1Gi"}}},
+    "IpamPoolIsFull": {"metrics": {"rules": {"enabled": True, "disabled": ["IpamPoolIsFull"]}}},
+    "x y": {"podLabels": {"x y": "z"}},
+    "commonLabels": {"commonLabels": {"a": "not: good"}},
+    "rateLimitDefaults": {"settings": {"rateLimitDefaults": "allocat=1/1"}},
+}
+"""By the word that the refusal has."""
+
+
+@pytest.mark.parametrize("word", TYPOS)
+@pytest.mark.parametrize("major", MAJORS)
+def test_typo_in_what_kubernetes_defines_is_refused(major: int, word: str) -> None:
+    """Lists and types of Kubernetes are no place where typos may hide; nor are lists of names."""
+    with pytest.raises(RefusedError, match=re.escape(word)):
+        render(TYPOS[word], major=major)
+
+
+def test_wrong_types_are_refused() -> None:
+    """Whatever stands where a value of another type belongs is refused, each value by its place."""
+
+    def wrong(value: object) -> object:
+        if isinstance(value, dict) and value:
+            return {name: wrong(one) for name, one in value.items()}
+        return "x" if isinstance(value, dict | list) else [[]]
+
+    def places(value: object, *parents: str) -> Iterator[str]:
+        if isinstance(value, dict) and value:
+            for name, one in value.items():
+                yield from places(one, *parents, name)
+        else:
+            yield "/".join(("", *parents))
+
+    values = described()
+    values["metrics"]["dashboard"]["labels"] = {}
+    with pytest.raises(RefusedError) as refusal:
+        render(dict(wrong(values)))  # type: ignore[call-overload]
+    named = set(re.findall(r"- at '([^']*)'", str(refusal.value)))
+    assert [place for place in places(values) if place not in named] == []
 
 
 def test_typo_in_a_setting_is_refused() -> None:
@@ -517,7 +568,7 @@ NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,40}[a-z0-9]", fullmatch=True)
 @settings(max_examples=15, deadline=None)
 @given(
     name=NAMES | st.just(""),
-    labels=st.dictionaries(WORDS, st.sampled_from(["a", "true", "1", "1e3", "~", "null", "x: y"]), max_size=3),
+    labels=st.dictionaries(WORDS, st.sampled_from(["a", "true", "1", "1e3", "", "null", "x.y_Z-0"]), max_size=3),
     replicas=st.integers(0, 10),
     bundled=st.booleans(),
 )
@@ -549,6 +600,108 @@ def test_release_of_another_name() -> None:
         ("ClusterRole", "net-ipam-operator"),
         ("ClusterRole", "ipam-edit"),
     } <= names
+
+
+READ_OTHERWISE = ["1", "1e3", "true", "null", "0x1f", "2026-01-01", "no", "n1"]
+"""Names that Kubernetes takes, and YAML for numbers, dates and truth."""
+DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def release(name: str, namespace: str, values: Json) -> list[Json]:
+    """What Helm makes for a release of this name in this namespace."""
+    command: list[str | Path] = [helm(), "template", name, CHART, "-n", namespace, "--kube-version=1.37.0", "-f-"]
+    done = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=True)
+    return [body for body in yaml.safe_load_all(done.stdout) if body]
+
+
+@pytest.mark.parametrize("word", READ_OTHERWISE)
+def test_names_that_yaml_reads_otherwise(word: str) -> None:
+    """Release, namespace, Secrets and accounts may be called so: they stay words, and each stays where it belongs."""
+    of_others = {"existingSecret": word, "operatorSecret": word}
+    external = {
+        "existingSecret": word,
+        "key": word,
+        "ownerSecret": {"name": word, "key": word},
+        "passwordSecret": {"name": word, "key": word},
+        "tls": {"caSecret": word, "caKey": word, "clientSecret": word},
+    }
+    given = {
+        "serviceAccount": {"create": False, "name": word},
+        "priorityClassName": word,
+        "podLabels": {"a": word},
+        "podAnnotations": {"a": word},
+        "networkPolicy": {"enabled": True},
+        "admission": {"recordDeletions": {"enabled": True, "certificateSecret": word}},
+    }
+    for database in ({"mode": "bundled", "bundled": of_others}, {"mode": "external", "external": external}):
+        objects = release(word, word, {**given, "database": database})
+        for body in objects:
+            if "Policy" not in body["kind"] or body["kind"] == "NetworkPolicy":
+                kubernetes_validate.validate(body, "1.37", strict=True)
+            assert body["metadata"].get("namespace", word) == word
+            if body["kind"] == "Service":
+                assert DNS_LABEL.fullmatch(body["metadata"]["name"])
+
+
+def test_longest_names() -> None:
+    """Services, StatefulSets, whose pods have the name and a hash in a label, and CloudNativePG's Clusters."""
+    name = "n" * 53
+    for values in ({}, {"fullnameOverride": "f" * 50}):
+        objects = release(name, "n" * 63, {**values, "database": {"mode": "bundled"}})
+        names = {body["metadata"]["name"] for body in objects if body["kind"] in {"Service", "StatefulSet"}}
+        assert len(names) == 2
+        assert all(DNS_LABEL.fullmatch(one) for one in names)
+        (postgres,) = (body["metadata"]["name"] for body in objects if body["kind"] == "StatefulSet")
+        assert len(postgres) <= 50
+
+
+@pytest.mark.parametrize("name", ["1a", "true", "null", "no", "on"])
+def test_a_name_that_no_service_may_have_is_refused(name: str) -> None:
+    """Before the API server would."""
+    with pytest.raises(RefusedError, match="fullnameOverride"):
+        render({"fullnameOverride": name})
+
+
+def test_labels_stand_once() -> None:
+    """The label of a place wins over the common one; those by which the chart finds its own are refused."""
+    objects = render(PROFILES["everything"])  # a key that stands twice is refused there
+    pod = one(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert (pod["team"], one(objects, "Deployment")["metadata"]["labels"]["team"]) == ("another", "network")
+    assert one(objects, "ServiceMonitor")["metadata"]["labels"]["team"] == "another"
+    for key in ("app.kubernetes.io/name", "app.kubernetes.io/component", "helm.sh/chart"):
+        for where in ("podLabels", "commonLabels"):
+            with pytest.raises(RefusedError, match=re.escape(key.replace("/", "~1"))):
+                render({where: {key: "mine"}})
+
+
+@pytest.mark.parametrize("name", ["POD_ID", "IPAM_HEALTH_PORT", "IPAM_LOG_LEVEL", "PGSSLMODE", "MINE"])
+def test_variables_stand_once(name: str) -> None:
+    """One that is set already is refused by name, whoever has set it: Helm 4's way to apply would fail for it."""
+    others = [{"name": "MINE", "value": "a"}]
+    given = {"settings": {"logLevel": "DEBUG"}, "database": {"external": {"tls": {"mode": "require"}}}}
+    with pytest.raises(RefusedError, match=f"extraEnv sets {name}, which is set already"):
+        render({**given, "extraEnv": [*others, {"name": name, "value": "b"}]})
+    assert environment(render({**given, "extraEnv": others}))["MINE"] == "a"
+    assert environment(render({"extraEnv": [{"name": "IPAM_LOG_LEVEL", "value": "INFO"}]}))["IPAM_LOG_LEVEL"] == "INFO"
+
+
+def test_all_at_once_instead_of_one_by_one() -> None:
+    """With `Recreate` the numbers of the other strategy go, which the API server would refuse beside it."""
+    assert one(render({"updateStrategy": {"type": "Recreate"}}), "Deployment")["spec"]["strategy"] == {
+        "type": "Recreate"
+    }
+    assert one(render({}), "Deployment")["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
+def test_what_cannot_be_is_refused_in_words() -> None:
+    """More synchronous standbys than standbys, and two listeners on one port."""
+    few = {"mode": "cloudnativepg", "cloudnativepg": {"instances": 2, "synchronousReplicas": 2}}
+    with pytest.raises(RefusedError, match="must be less than its instances"):
+        render({"database": few})
+    alone = {"mode": "cloudnativepg", "cloudnativepg": {"instances": 1}}
+    assert "postgresql" not in one(render({"database": alone}), "Cluster", "ipam-operator-postgres")["spec"]
+    with pytest.raises(RefusedError, match="must be two ports"):
+        render({"health": {"port": 9443}, "admission": {"recordDeletions": {"enabled": True}}})
 
 
 def test_notes_say_what_comes_next() -> None:

@@ -2,6 +2,9 @@
 {{- define "ipam.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else if regexMatch "^[0-9]" .Release.Name -}}
+{{- /* A Service's name begins with a letter. */ -}}
+{{- printf "ipam-operator-%s" (.Release.Name | trunc 36 | trimSuffix "-") -}}
 {{- else if contains "ipam-operator" .Release.Name -}}
 {{- .Release.Name | trunc 50 | trimSuffix "-" -}}
 {{- else -}}
@@ -9,32 +12,47 @@
 {{- end -}}
 {{- end }}
 
+{{/* Labels of people beside ours, each once: the first of these that has it. Takes a list of mappings. */}}
+{{- define "ipam.otherLabels" -}}
+{{- $all := dict -}}
+{{- range . -}}{{- $all = merge $all (. | default dict) -}}{{- end -}}
+{{- with $all -}}{{- toYaml . -}}{{- end -}}
+{{- end }}
+
 {{- define "ipam.labels" -}}
+{{- include "ipam.labelsAnd" (dict "context" . "more" dict) -}}
+{{- end }}
+
+{{/* The same with more of them, which win over `commonLabels`: {context, more}. */}}
+{{- define "ipam.labelsAnd" -}}
+{{- with .context -}}
 app.kubernetes.io/name: ipam-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
+{{- end }}
+{{- with include "ipam.otherLabels" (list .more .context.Values.commonLabels) }}
+{{ . }}
 {{- end }}
 {{- end }}
 
 {{/* What a Deployment may never change: nothing that comes with a version. */}}
 {{- define "ipam.selectorLabels" -}}
 app.kubernetes.io/name: ipam-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end }}
 
 {{- define "ipam.postgresSelectorLabels" -}}
 app.kubernetes.io/name: ipam-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: postgres
 {{- end }}
 
+{{/* At most 50 letters: CloudNativePG takes no more, and a StatefulSet's pods have two dozen less than other names. */}}
 {{- define "ipam.postgresName" -}}
-{{ include "ipam.fullname" . }}-postgres
+{{ include "ipam.fullname" . | trunc 41 | trimSuffix "-" }}-postgres
 {{- end }}
 
 {{- define "ipam.serviceAccountName" -}}
@@ -60,21 +78,21 @@ app.kubernetes.io/component: postgres
 {{- define "ipam.databaseSecrets" -}}
 {{- $database := .Values.database -}}
 {{- if eq $database.mode "bundled" -}}
-operator: {name: {{ include "ipam.operatorSecret" . }}, key: url}
-owner: {name: {{ include "ipam.bundledSecret" . }}, key: url}
+operator: {name: {{ include "ipam.operatorSecret" . | quote }}, key: url}
+owner: {name: {{ include "ipam.bundledSecret" . | quote }}, key: url}
 {{- else if eq $database.mode "cloudnativepg" -}}
-operator: {name: {{ include "ipam.operatorSecret" . }}, key: url}
+operator: {name: {{ include "ipam.operatorSecret" . | quote }}, key: url}
 owner: {name: {{ include "ipam.postgresName" . }}-app, key: uri}
 {{- else -}}
 {{- $external := $database.external -}}
 {{- if $external.url -}}
 operator: {name: {{ include "ipam.fullname" . }}-database, key: url}
 {{- else -}}
-operator: {name: {{ required "database.external needs an existingSecret, or an url" $external.existingSecret }}, key: {{ $external.key | quote }}}
+operator: {name: {{ required "database.external needs an existingSecret, or an url" $external.existingSecret | quote }}, key: {{ $external.key | quote }}}
 {{- end }}
 {{- with $external.ownerSecret }}
 {{- if .name }}
-owner: {name: {{ .name }}, key: {{ .key | quote }}}
+owner: {name: {{ .name | quote }}, key: {{ .key | quote }}}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -129,20 +147,64 @@ owner: {name: {{ .name }}, key: {{ .key | quote }}}
 - name: IPAM_DATABASE_URL
   valueFrom:
     secretKeyRef:
-      name: {{ .secret.name }}
-      key: {{ .secret.key }}
+      name: {{ .secret.name | quote }}
+      key: {{ .secret.key | quote }}
 {{- with .values.database.external.passwordSecret }}
 {{- if and .name (eq $.values.database.mode "external") }}
 - name: PGPASSWORD
   valueFrom:
     secretKeyRef:
-      name: {{ .name }}
-      key: {{ .key }}
+      name: {{ .name | quote }}
+      key: {{ .key | quote }}
 {{- end }}
 {{- end }}
 {{- with include "ipam.tlsEnv" .tls | trim }}
 {{ . }}
 {{- end }}
+{{- end }}
+
+{{/* Variables of the operator's container. Takes {context, secrets, tls}. */}}
+{{- define "ipam.operatorEnv" -}}
+{{- $webhook := .context.Values.admission.recordDeletions -}}
+# Kopf's name of this process; without it Kopf asks for the user's name, which not every UID has.
+- name: POD_ID
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: IPAM_HEALTH_HOST
+  value: {{ .context.Values.health.host | quote }}
+- name: IPAM_HEALTH_PORT
+  value: {{ .context.Values.health.port | quote }}
+{{ include "ipam.databaseEnv" (dict "values" .context.Values "secret" .secrets.operator "tls" .tls) }}
+{{- if and .secrets.owner (not (hasKey .context.Values.settings "migrate")) }}
+- name: IPAM_MIGRATE
+  value: "false"
+{{- end }}
+{{- if $webhook.enabled }}
+- name: IPAM_WEBHOOK_DIRECTORY
+  value: /etc/ipam/webhook
+- name: IPAM_WEBHOOK_HOST
+  value: {{ .context.Values.health.host | quote }}
+- name: IPAM_WEBHOOK_PORT
+  value: {{ $webhook.port | quote }}
+{{- end }}
+{{- range $name, $value := .context.Values.settings }}
+- name: IPAM_{{ $name | snakecase | upper }}
+  value: {{ include "ipam.setting" (dict "name" $name "value" $value) | quote }}
+{{- end }}
+{{- with .context.Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* These variables, each once: the API server refuses what stands twice, or takes either. */}}
+{{- define "ipam.once" -}}
+{{- $seen := dict -}}
+{{- range fromYamlArray . -}}
+{{- if hasKey $seen .name -}}
+{{- fail (printf "extraEnv sets %s, which is set already: by the chart, by `settings` or by extraEnv itself" .name) -}}
+{{- end -}}
+{{- $_ := set $seen .name true -}}
+{{- end -}}
+{{- . -}}
 {{- end }}
 
 {{- define "ipam.tlsMounts" -}}
