@@ -1,14 +1,17 @@
 """The chart on a real API server: whatever is rendered is accepted, upgraded, kept and found again."""
 
+import asyncio
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from hack.acquire import acquire
@@ -17,9 +20,12 @@ from hack.control_plane import ControlPlane
 from hack.helm import WHEELS, helm
 from hack.install import FINALIZER, GROUP, PLURALS, SPECS
 from hack.places import ROOT, temporary
+from hack.postgres import LOOPBACK, Postgres
 from hack.stack import open_cluster
+from ipam_operator.store.migrate import migrate
 from tests.chart.support import CHART, PROFILES, STAMPING, Json
 from tests.conftest import StartOperator
+from tests.support.walkthrough import Command, follow, section, steps
 
 pytestmark = pytest.mark.apiserver
 
@@ -82,8 +88,14 @@ def bare() -> Iterator[Cluster]:
 def applied(bare: Cluster) -> Iterator[Cluster]:
     """It, for what kubectl applies: nothing of manifests/install is left, which Helm would not take for its own."""
     yield bare
-    gone = ("--ignore-not-found", "--timeout=60s", "-k", ROOT / "manifests/install")
-    bare.run_kubectl("delete", *gone)
+    wipe(bare)
+
+
+def wipe(bare: Cluster) -> None:
+    """Take the manifests away: the namespace first, whose end waits long for kinds that go at the same time."""
+    gone = ("--ignore-not-found", "--timeout=60s")
+    bare.run_kubectl("delete", "namespace", NAMESPACE, *gone)
+    bare.run_kubectl("delete", *gone, "-k", ROOT / "manifests/install")
 
 
 @pytest.fixture(params=sorted(WHEELS))
@@ -146,7 +158,7 @@ def test_every_profile_is_accepted(release: Release) -> None:
         values.pop("service", None)  # two families, which this cluster does not have
         if "metrics" in values:
             values["metrics"] = {"dashboard": {"enabled": True}}
-        release.put(**values)
+        assert f"rollout status deployment/{NAME}\n" in release.put(**values)
         release.put()
         # Its pods first: until then the next would meet the old one, whose volume is of another size.
         gone = ("--for=delete", f"statefulset/{NAME}-postgres", "-n", NAMESPACE, "--timeout=60s")
@@ -328,6 +340,90 @@ def test_manifests_are_whole(applied: Cluster) -> None:
     deployment = Release(applied, 4).get("deployment", NAME)
     assert deployment
     assert deployment["spec"]["replicas"] == 3
+
+
+PAGES = ROOT / "docs" / "operations"
+LIKE_PRODUCTION = section(PAGES / "install.md", "For others to rely on")
+BY_KUBECTL = section(PAGES / "install.md", "Without Helm")
+UPGRADED = section(PAGES / "upgrade.md", "Upgrade")
+
+
+@pytest.mark.unit
+def test_every_command_of_the_pages_is_run() -> None:
+    """By the test below, from a laptop (tests/apiserver/test_laptop.py), or by the quickstart (tests/e2e)."""
+    first = section(PAGES / "install.md", "For a first try")
+    laptop = section(PAGES / "install.md", "From a laptop")
+    run = [step for text in (first, LIKE_PRODUCTION, BY_KUBECTL, laptop) for step in steps(text)]
+    assert run == [*steps((PAGES / "install.md").read_text())]
+    assert [*steps(UPGRADED)] == [*steps((PAGES / "upgrade.md").read_text())]
+    quick = [step.line for step in steps((ROOT / "docs/quickstart.md").read_text()) if isinstance(step, Command)]
+    *installs, tests = [step.line for step in steps(first) if isinstance(step, Command)]
+    assert installs == [line for line in quick if line.startswith("helm ")]
+    assert tests == f"helm test {NAME} -n {NAMESPACE}"  # tests/e2e/test_bundled.py: the release tests itself
+
+
+@pytest.fixture
+def owned(postgres: Postgres) -> Iterator[str]:
+    """The URL of the page's database, made by the page's statements; their names are ours here."""
+    (sql,) = re.findall(r"```sql\n(.*?)```", LIKE_PRODUCTION, re.DOTALL)
+    name = f"page_{os.getpid()}"
+    asyncio.run(execute(postgres.url, *re.sub(r"\bipam\b", name, sql).strip().split(";\n")))
+    yield f"postgresql://{name}:change-me@{LOOPBACK}:{postgres.port}/{name}"
+    asyncio.run(execute(postgres.url, f"drop database {name} with (force)", f"drop role {name}"))
+
+
+async def execute(url: str, *statements: str) -> None:
+    """Each in a transaction of its own."""
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def test_pages_are_followed(applied: Cluster, postgres: Postgres, owned: str, tmp_path: Path) -> None:
+    """Database, namespace, Secrets, installation, dump, upgrade; then the manifests: each command as it stands there.
+
+    No node runs the pods, so that Helm cannot wait for them; and here is no Prometheus operator, for which the page has
+    its words.
+    """
+    wipe(applied)
+    release = Release(applied, 4)
+    (without_prometheus,) = re.findall(r"Without the Prometheus operator: `([^`]+)`", LIKE_PRODUCTION)
+    tools = (applied.kubectl.parent, helm(4).parent, postgres.bin)
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([*map(str, tools), os.environ["PATH"]]),
+        "KUBECONFIG": str(applied.kubeconfig),
+        "IPAM_OWNER_DATABASE_URL": owned,
+    }
+    (tmp_path / "charts").symlink_to(ROOT / "charts")
+    (tmp_path / "manifests").symlink_to(ROOT / "manifests")
+    (tmp_path / "ca.crt").write_text("of the database")
+
+    def adapt(line: str) -> str:
+        line = line.replace("postgresql://ipam:change-me@db.example:5432/ipam", owned).removesuffix(" --wait")
+        return f"{line} {without_prometheus}" if line.startswith("helm install") else line
+
+    try:
+        follow(LIKE_PRODUCTION, tmp_path, environment, seconds=60, adapt=adapt)
+        deployment, secret = release.get("deployment", NAME), release.get("secret", "ipam-database")
+        assert deployment
+        assert secret
+        url = base64.b64decode(secret["data"]["url"]).decode()
+        assert asyncio.run(migrate(url)), "the owner that the page makes can make the schema"
+        follow(UPGRADED, tmp_path, environment, seconds=60, adapt=adapt)
+        upgraded = release.get("deployment", NAME)
+        assert upgraded
+        assert upgraded["spec"]["template"] == deployment["spec"]["template"], "with the same values"
+        listed = subprocess.run(["pg_restore", "--list", "before.dump"], cwd=tmp_path, env=environment, check=True,
+                                capture_output=True, text=True).stdout  # fmt: skip
+        assert "TABLE DATA ipam lease" in listed
+    finally:
+        release.run("uninstall", NAME)
+    follow(BY_KUBECTL, tmp_path, environment, seconds=60)
+    assert release.get("deployment", NAME)
 
 
 def test_helm_test_claims_and_releases(

@@ -704,23 +704,42 @@ def test_what_cannot_be_is_refused_in_words() -> None:
         render({"health": {"port": 9443}, "admission": {"recordDeletions": {"enabled": True}}})
 
 
+def notes(values: Json) -> str:
+    """What Helm 4 prints after an installation; Helm 3 would ask a cluster (test_installing.py)."""
+    done = subprocess.run(
+        [helm(4), "install", *RELEASE, CHART, "--dry-run=client", "-f", "-"],
+        input=json.dumps(values), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.partition("NOTES:")[2]
+
+
 def test_notes_say_what_comes_next() -> None:
     """After an installation people read what is missing, and the next commands."""
-
-    def notes(*values: str) -> str:
-        done = subprocess.run(
-            [helm(), "install", *RELEASE, CHART, "--dry-run=client", *values],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        return done.stdout.partition("NOTES:")[2]
-
-    assert "create secret generic ipam-database" in notes()
-    assert "no replica and no backup" in notes("--set", "database.mode=bundled")
-    assert "EVERY IPNetwork" in notes("--set", "crds.keep=false")
-    assert "One replica" in notes("--set", "replicaCount=1")
-    for snippet in re.findall(r"<<'YAML'\n(.*?)\nYAML$", notes(), re.MULTILINE | re.DOTALL):
+    assert "create secret generic ipam-database" in notes({})
+    assert "no replica and no backup" in notes(PROFILES["development"])
+    assert "EVERY IPNetwork" in notes({"crds": {"keep": False}})
+    assert "One replica" in notes({"replicaCount": 1})
+    for snippet in re.findall(r"<<'YAML'\n(.*?)\nYAML$", notes({}), re.MULTILINE | re.DOTALL):
         kinds = [body["kind"] for body in yaml.safe_load_all(snippet)]
         assert kinds == ["IPNetwork", "IPPool", "IPClaim"]
+
+
+@pytest.mark.parametrize("profile", [profile for profile in PROFILES if profile != "cloudnativepg"])
+def test_notes_of_every_profile_name_what_is_there(profile: str) -> None:
+    """Deployment and Secrets are called as the objects are; what pods wait for is said, and nothing else."""
+    values = {**PROFILES[profile], "fullnameOverride": "net"}
+    said, objects = notes(values), render(values)
+    assert "rollout status deployment/net\n" in said
+    assert "<no value>" not in said
+    assert "map[" not in said
+    made = {body["metadata"]["name"] for body in objects if body["kind"] == "Secret"}
+    deployment = json.dumps(one(objects, "Deployment", "net"))
+    asked = set(re.findall(r"create secret generic (\S+)", said))
+    named = set(re.findall(r"Secret (\S+?),? ", said))
+    assert all(f'"{name}"' in deployment for name in asked | named)
+    assert not asked & made
+    if profile == "production":
+        assert asked == {"ipam-database", "ipam-database-ca"}
 
 
 def test_policies_of_the_network_name_pods_that_are_there() -> None:

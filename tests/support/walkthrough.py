@@ -5,8 +5,9 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 
-SNIPPET = re.compile(r"^```(yaml|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SNIPPET = re.compile(r"^ *```(yaml|console)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _AGE = re.compile(r"\d+[smh](?:\d+[sm])?$")
 
 
@@ -33,7 +34,8 @@ def section(page: Path, title: str) -> str:
 
 def steps(text: str) -> Iterator[File | Command]:
     """All that a text asks its reader to do, in its order."""
-    for language, snippet in SNIPPET.findall(text):
+    for language, indented in SNIPPET.findall(text):
+        snippet = dedent(indented)
         if language == "yaml":
             name = snippet.split("\n", 1)[0].removeprefix("# ")
             yield File(name, snippet)
