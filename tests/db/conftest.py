@@ -10,7 +10,8 @@ from hack.pgbouncer import PgBouncer
 from tests.support.postgres import PooledUrl, operator_url, session_state
 
 STRAIGHT_ONLY = {
-    "test_blocks", "test_migrations", "test_pgbouncer", "test_properties", "test_statements", "test_where_properties",
+    "test_blocks", "test_migrations", "test_pgbouncer", "test_plans", "test_properties", "test_statements",
+    "test_where_properties",
 }  # fmt: skip
 """Files about the server itself, about the way to it, or too slow to run twice."""
 

@@ -527,7 +527,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function anyone_waits(p pool) 
 --     returns boolean language plpgsql stable body 3ac70f286d35aef6b1d3a5370bb57eb2
 -- function ask_terms(uids uuid[], spec_generations bigint[], leases interval[], renewals timestamp with time zone[], reserves boolean[], OUT changed uuid[], OUT renewed uuid[]) 
---     returns record language plpgsql set plan_cache_mode=force_generic_plan body dd91d9574095e44306f0242aaffa577a
+--     returns record language plpgsql set plan_cache_mode=force_generic_plan body 8220637bcaa76101d3bcd16aa560af28
 -- function assign_selectors(its_namespace text) 
 --     returns void language plpgsql body fffd246874b6fcb9ce0cd6951a2b681c
 -- function available(p pool, enough bigint) 
@@ -551,7 +551,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function carve_own(p pool, uid uuid, its_namespace text, its_name text, wish inet) 
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body f02d6d84c67f4d00a7770791e7850d1e
 -- function change_macs(uids uuid[], spec_generations bigint[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body b7a07b511a1a1559e93383d4fd793f77
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body c44d3eefd3388b39523dbb471b244b04
 -- function claim_store(mine uuid, adopt boolean) 
 --     returns uuid language plpgsql security definer set search_path=ipam, pg_temp body 707f0da7dbc8392a72aab7698cf19aad
 -- function clamped_size(lo inet, hi inet) 
@@ -587,7 +587,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function ensure_history_partitions(ahead integer) 
 --     returns void language plpgsql body 5692c27bdb5f066c4e326b7cc863445c
 -- function expire(lim integer, actor text, run text) 
---     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 99162b3bf9ecb3991426f331cf1a18a0
+--     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body be9bfd8fc32d017de8092b6bb947e3fc
 -- function expired(uids uuid[]) 
 --     returns SETOF answer language sql stable body 904e616e51d6d2257756f936e46b5f88
 -- function first_in_line(pool_namespace text, pool_name text, lim integer) 
@@ -617,7 +617,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function heed_consent(p pool) 
 --     returns uuid[] language sql body 4e091fcc26f790426639700a23ee4e78
 -- function heed_edits(its_namespace text, its_name text, uids uuid[], spec_generations bigint[], actors text[], details uuid[], leases interval[], renewals timestamp with time zone[], reserves boolean[]) 
---     returns SETOF answer language plpgsql body 3163818b2486ac8ab12c80739b4d10ff
+--     returns SETOF answer language plpgsql body 2acb65fa12438491fbf79d1fa7ee990b
 -- function heed_kind(p pool) 
 --     returns void language sql body 40662729f2320b09baf0f36eb58daadc
 -- function held(uids uuid[]) 
@@ -637,9 +637,9 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function keep_retained(it integer, its_namespace text, its_name text) 
 --     returns void language sql body 4d04e87f7f926e5e02aa5ab99a516e9d
 -- function keep_terms(uids uuid[], spec_generations bigint[], ends timestamp with time zone[], acted boolean[], leases interval[], renewals timestamp with time zone[], reserves boolean[]) 
---     returns void language plpgsql security definer set plan_cache_mode=force_generic_plan, search_path=ipam, pg_temp body a778069f66fb0cf635ef2dcda964bdbe
+--     returns void language plpgsql security definer set plan_cache_mode=force_generic_plan, search_path=ipam, pg_temp body cf229dfe8d53548cd183b7ebb74665e8
 -- function keepers(uids uuid[], retains boolean[]) 
---     returns uuid[] language sql stable body 20f2c1f2cea780a1348d73a93d8bfb11
+--     returns uuid[] language sql stable body 42866674b1ddb8b5907c2b21c5753bd7
 -- function kept(p pool, w waiting) 
 --     returns bigint language plpgsql stable set plan_cache_mode=force_generic_plan body be759f772d0a8e5185a90e77c21c7795
 -- function key_of(uid uuid, its_name text) 
@@ -771,15 +771,15 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function refuse_change() 
 --     returns trigger language plpgsql body 6735417d6d3fe4075536858e37350214
 -- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean, retention interval DEFAULT NULL::interval, retains boolean[] DEFAULT NULL::boolean[], its_reason text DEFAULT 'Deleted'::text, spared integer[] DEFAULT NULL::integer[]) 
---     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 2d9154cbe7fad9ed07a8365f693e187e
+--     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body e7bd7ee790dfbe18ce27007691d063c1
 -- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text, retention interval DEFAULT NULL::interval) 
---     returns jsonb language plpgsql security definer set search_path=ipam, pg_temp body e5d72d78887fe4495b2ef42a050ea126
+--     returns jsonb language plpgsql security definer set search_path=ipam, pg_temp body c912b1f061864595a6ca9f65fa44d762
 -- function remember_details(uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[], macs macaddr[], retains boolean[], resources text[], renews boolean[]) 
 --     returns uuid[] language plpgsql body 4eff1c627e7ea7050de05ff068a1550d
 -- function remember_refusal(its_kind text, its_namespace text, its_name text, its_uid uuid, its_reason text, its_message text) 
 --     returns void language sql security definer set search_path=ipam, pg_temp body 1bdc9d27f2a025a3ec33ef8898ef7074
 -- function renew(uids uuid[], lease_generations bigint[]) 
---     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 4b4d0e0d2f4f1857d3c70cbad96b242a
+--     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 9e43a2b4d67d15dfce7931c4824f4efb
 -- function renewable(lim integer) 
 --     returns TABLE(claim_uid uuid, generation bigint, namespace text, name text, resource text, expires_at timestamp with time zone) language sql stable security definer set search_path=ipam, pg_temp body 3c20c8d6d7278570b3ce38c4ffe66d82
 -- function reservation(pools integer[], its_namespace text, its_name text) 
@@ -823,7 +823,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function set_limits() 
 --     returns void language plpgsql body 7f8eb989fb6ec9836a9d619472233daf
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 
---     returns SETOF answer language sql stable body 69cfcfed660e0b22f03128c3840580b9
+--     returns SETOF answer language sql stable body 90cb869bcab50223ceb3093ea10279aa
 -- function shown(a inet, of_prefix boolean) 
 --     returns text language sql immutable body 0327128a820d27c5d72a6431822074c8
 -- function shown_to_tenants() 

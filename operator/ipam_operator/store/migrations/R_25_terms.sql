@@ -68,7 +68,7 @@ begin
         expires_at = coalesce(t.since, now()) + ipam.least_term(l.claim_uid, t.lease),
         namespace = case when t.reserved then l.namespace else '' end, name = case when t.reserved then l.name else '' end
     from ipam.lease l
-    where t.claim_uid = any(asked.uids)
+    where t.claim_uid = any(asked.uids) and l.claim_uid = any(asked.uids)
         and l.claim_uid = t.claim_uid and l.released_at is null and l.ordinal = 0;
 end $$;
 
@@ -95,7 +95,8 @@ begin
         expired_at = null
     from unnest(uids, spec_generations, ends, acted, leases, renewals, reserves)
         u(uid, spec_generation, until, acted, lease, renewed_at, reserved)
-    left join ipam.lease l on l.claim_uid = u.uid and l.ordinal = 0 and l.released_at is null
+    left join ipam.lease l
+        on l.claim_uid = any(uids) and l.claim_uid = u.uid and l.ordinal = 0 and l.released_at is null
     left join ipam.pool p on p.id = l.pool_id
     where t.claim_uid = u.uid and t.spec_generation <= u.spec_generation and t.taken_by is null
         and coalesce(t.expires_at, t.expired_at, '-infinity') < u.until;
@@ -104,12 +105,14 @@ begin
         least(now(), u.until - ipam.term_of(p, u.lease)), u.until
     from unnest(uids, spec_generations, ends, leases, renewals, reserves)
         u(uid, spec_generation, until, lease, renewed_at, reserved)
-    left join ipam.lease l on l.claim_uid = u.uid and l.ordinal = 0 and l.released_at is null
+    left join ipam.lease l
+        on l.claim_uid = any(uids) and l.claim_uid = u.uid and l.ordinal = 0 and l.released_at is null
     left join ipam.pool p on p.id = l.pool_id
     where not exists (select from ipam.tombstone x where x.claim_uid = u.uid)
     on conflict (claim_uid) do nothing;
     update ipam.term t set namespace = l.namespace, name = l.name from ipam.lease l
-    where t.claim_uid = any(uids) and t.reserved and l.claim_uid = t.claim_uid and l.released_at is null and l.ordinal = 0;
+    where t.claim_uid = any(uids) and t.reserved
+        and l.claim_uid = any(uids) and l.claim_uid = t.claim_uid and l.released_at is null and l.ordinal = 0;
 end $$;
 
 -- The term of claims that have just been granted something begins, unless it has an end that they show; says when it ends.
@@ -165,7 +168,7 @@ begin
     select t.claim_uid, 'Expired', null::inet[], null::bigint, null::timestamptz, l.namespace, l.name, t.spec_generation,
         null::int, null::int, null::inet, null::inet[], jsonb_build_object('expiredAt', t.expired_at)
     from ipam.term t join ipam.lease l on l.claim_uid = t.claim_uid and l.ordinal = 0 and l.released_at is null
-    where t.claim_uid = any(due);
+    where t.claim_uid = any(due) and l.claim_uid = any(due);
     return query select * from ipam.release(
         '{}', '{}', due, null, array_fill(actor, array[cardinality(due)]), false, its_reason => 'Expired');
 end $$;

@@ -26,7 +26,8 @@ begin
         update ipam.term t set since = now(), expires_at = now() + ipam.least_term(l.claim_uid, t.lease)
         from unnest(uids, lease_generations) u(uid, generation)
         join ipam.claim_detail d on d.claim_uid = u.uid and d.auto_renew
-        join ipam.lease l on l.claim_uid = u.uid and l.generation = u.generation and l.released_at is null and l.ordinal = 0
+        join ipam.lease l on l.claim_uid = any(uids) and l.claim_uid = u.uid and l.generation = u.generation
+            and l.released_at is null and l.ordinal = 0
         where t.claim_uid = u.uid and t.expires_at is not null and not t.reserved
         returning t.claim_uid)
     select array_agg(claim_uid) into renewed from begun;

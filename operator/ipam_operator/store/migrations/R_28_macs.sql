@@ -157,8 +157,8 @@ begin
     cross join lateral (values (l.mac), (d.mac)) m(mac)
     where l.claim_uid = any(uids) and l.released_at is null and l.ordinal = 0 and l.mac is distinct from d.mac;
     delete from ipam.mac_edit e using ipam.lease l, ipam.claim_detail d
-    where e.claim_uid = any(uids) and l.claim_uid = e.claim_uid and l.released_at is null and l.ordinal = 0
-        and d.claim_uid = e.claim_uid and l.mac is not distinct from d.mac;
+    where e.claim_uid = any(uids) and l.claim_uid = any(uids) and l.claim_uid = e.claim_uid and l.released_at is null
+        and l.ordinal = 0 and d.claim_uid = e.claim_uid and l.mac is not distinct from d.mac;
     for changed in
         select l.claim_uid, l.mac old, p pool, d.mac, spec_generations[array_position(uids, l.claim_uid)] generation
         from ipam.lease l join ipam.claim_detail d on d.claim_uid = l.claim_uid join ipam.pool p on p.id = l.pool_id

@@ -132,7 +132,7 @@ begin
             reason = case when u.uid = any(renewed) then 'Renewed' else 'Edited' end
         from unnest(uids, spec_generations, actors) u(uid, spec_generation, actor)
         where u.uid = any(changed) and u.spec_generation > 1
-            and l.claim_uid = u.uid and l.released_at is null and l.ordinal = 0;
+            and l.claim_uid = any(changed) and l.claim_uid = u.uid and l.released_at is null and l.ordinal = 0;
     end if;
     if details is not null then
         return query select * from ipam.change_macs(uids, spec_generations);
@@ -177,8 +177,9 @@ create or replace function ipam.shared_keys(uids uuid[], namespaces text[], name
             with ordinality u(uid, namespace, name, key, k) where u.key <> '')
     select n.* from asked a cross join lateral (
         select coalesce((
-            select l.name from ipam.claim_detail d join ipam.lease l on l.claim_uid = d.claim_uid and l.released_at is null
-            where d.namespace = a.namespace and d.sticky_key = a.key and d.claim_uid <> a.uid
+            select l.name from ipam.lease l where l.released_at is null and l.claim_uid = any(array(
+                select d.claim_uid from ipam.claim_detail d
+                where d.namespace = a.namespace and d.sticky_key = a.key and d.claim_uid <> a.uid))
             order by l.generation limit 1), (
             select b.name from asked b where b.key = a.key and b.namespace = a.namespace and b.k < a.k
             order by b.k limit 1)) name) other

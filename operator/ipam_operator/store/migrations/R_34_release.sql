@@ -7,7 +7,8 @@ create or replace function ipam.keepers(uids uuid[], retains boolean[]) returns 
             select count(*) from ipam.lease r
             where r.pool_id = p.id and r.namespace = l.namespace and r.retained is not null and r.reusable_at > now()) total
         from unnest(uids, retains) u(uid, retain) left join ipam.claim_detail d on d.claim_uid = u.uid
-        join ipam.lease l on l.claim_uid = u.uid and l.released_at is null join ipam.pool p on p.id = l.pool_id
+        join ipam.lease l on l.claim_uid = any(uids) and l.claim_uid = u.uid and l.released_at is null
+        join ipam.pool p on p.id = l.pool_id
         where coalesce(u.retain, d.retain)
         group by l.claim_uid, l.namespace, p.id)
     select array(select k.claim_uid from k group by k.claim_uid having bool_and(k.quota is null or k.total <= k.quota))
@@ -125,7 +126,7 @@ begin
                 q.cool_down, make_interval(secs => extract(epoch from retention)::float8)) else q.cool_down end,
             retained = case when l.claim_uid = any(keepers) then ipam.key_of(l.claim_uid, l.name) end
         from unnest(uids, lease_generations, actors, spared) u(uid, generation, actor, spared), ipam.pool q
-        -- any(): a session that made its plan while the ledger was empty would go through all leases for each claim.
+        -- any(), here and elsewhere: who made its plan while the ledger was empty would go through all leases for each claim.
         where l.claim_uid = any(uids) and l.claim_uid = u.uid and l.released_at is null and q.id = l.pool_id
             and (u.generation is null or u.generation = l.generation) and (u.spared is null or l.ordinal >= u.spared)
         returning l.*, q.namespace pool_namespace, q.name pool_name),

@@ -82,7 +82,7 @@ begin
         return null;
     end if;
     select count(*) into n from ipam.lease l join unnest(uids, generations) u(uid, generation)
-        on l.claim_uid = u.uid and l.generation = u.generation where l.released_at is null;
+        on l.claim_uid = any(uids) and l.claim_uid = u.uid and l.generation = u.generation where l.released_at is null;
     select coalesce(jsonb_agg(jsonb_build_array(r.namespace, r.name, r.info -> 'seconds')), '[]') into due
     from ipam.release('{}', '{}', uids, generations, array_fill(actor, array[cardinality(uids)]), false, retention,
         its_reason => 'Orphaned') r;
