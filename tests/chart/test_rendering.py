@@ -418,7 +418,7 @@ def test_webhook_that_could_not_work_is_refused(major: int) -> None:
     for wrong, words in (
         ({"certificateSecret": "ipam-operator-webhook"}, "Helm keeps the token there"),
         ({"caBundle": "QQ=="}, "caBundle needs certificateSecret"),
-        ({"port": described()["health"]["port"]}, "which health.port is"),
+        ({"port": described()["health"]["port"]}, "health.port must be two ports"),
     ):
         with pytest.raises(RefusedError, match=words):
             render({"admission": {"recordDeletions": {"enabled": True, **wrong}}}, major=major)
