@@ -5,6 +5,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import aiohttp
+import asyncpg
 import kopf
 import pytest
 
@@ -15,6 +17,7 @@ from ipam_operator.errors import ClusterUnavailableError
 from ipam_operator.kube.apiserver import ApiServer
 from tests.apiserver.support import PATIENCE, Launch, Ledger, Tenant, Writes, agreement, eventually
 from tests.support.cluster import Api
+from tests.support.operator_process import OperatorProcess
 
 BRISK = {"IPAM_RESYNC_SECONDS": "2", "IPAM_POOL_TIMER_SECONDS": "1", "IPAM_LEADER_SECONDS": "3"}
 
@@ -88,6 +91,31 @@ async def test_start_without_a_store(place: Tenant, launch: Launch, postgres: Po
     await place.space()
     await place.claim()
     await place.bound("claim")
+
+
+async def test_a_replica_that_compares_says_how_far_it_is(place: Tenant, database_url: str, launch: Launch) -> None:
+    """While the first comparison is held up by a lock, /readyz names its step; afterwards the replica is ready."""
+    first = launch(BRISK)
+    await place.space()
+    await place.claim()
+    await place.bound("claim")
+    assert first.terminate() == 0
+    holder = await asyncpg.connect(database_url)
+    try:
+        async with holder.transaction():
+            await holder.execute("lock table ipam.lease in access exclusive mode")
+            process = launch(BRISK, ready=False).wait_live()
+            await eventually(lambda: said(process, "comparing claims with the store (1)"), "it says what it does")
+            assert not process.answers("/readyz")
+    finally:
+        await holder.close()
+    process.wait_ready()
+
+
+async def said(process: OperatorProcess, step: str) -> bool:
+    """Whether /readyz says that the first comparison is at this step."""
+    async with aiohttp.ClientSession() as client, client.get(f"{process.url}/readyz") as answer:
+        return await answer.text() == f"the first comparison of cluster and store is under way: {step}\n"
 
 
 async def test_api_server_away(place: Tenant, books: Ledger, launch: Launch, own_control_plane: ControlPlane) -> None:

@@ -204,7 +204,7 @@ def _unready(leadership: Leadership, operator: Operator) -> str:
     if not leadership.store_answers:
         return "the database does not answer"
     if leadership.epoch and not operator.resync.completed.is_set():
-        return "the first comparison of cluster and store is under way"
+        return f"the first comparison of cluster and store is under way: {operator.resync.step}"
     return ""
 
 

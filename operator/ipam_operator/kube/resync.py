@@ -61,6 +61,8 @@ class ResyncLoop:
         self._missing: frozenset[UUID] = frozenset()
         self.completed = asyncio.Event()
         """Set after the first complete run."""
+        self.step = "not begun"
+        """What the present run does, for whoever asks why a replica is not ready."""
         self.on_compared: Callable[[str], None] = lambda _run: None
         """Called after each complete run with the life of the store that it has compared."""
 
@@ -86,6 +88,7 @@ class ResyncLoop:
                 delay = self._interval
             except (StoreUnavailableError, StoreFaultError, ClusterUnavailableError) as error:
                 _log.warning("the resync waits: %s", error)
+                self.step = f"waiting, {error}"
                 delay = min(5.0, self._interval)
             try:
                 await asyncio.wait_for(self._wake.wait(), delay)
@@ -96,21 +99,29 @@ class ResyncLoop:
     async def run_once(self) -> Plan:
         """Compare once and repair; raises when either side cannot answer, and then has done nothing rash."""
         started = time.monotonic()
+        self.step = "asking the store what it has seen"
         run, compared = await self._resync.run()
         self._claims.begin_list()
+        self.step = "reading Namespaces"
         await self._tenants.run_once()
+        self.step = "comparing networks and pools"
         await self._compare_parents()
         if not compared:  # what claims show can be adopted only by pools that are in service
+            self.step = "bringing networks and pools into service"
             for reconciler in self._kinds.values():
                 await reconciler.settle()
+        self.step = "listing claims"
         seen = await census(self._api, self._claims.see_listed)
         settled = time.monotonic() - started + _MARGIN_SECONDS
         if not compared:
             settled = 0.0  # nothing is granted meanwhile: no lease is younger than the list
             await self._resync.prepare(seen.generation)
+        self.step = f"comparing claims with the store ({len(seen.shown)})"
         plan = await self._resync.compare(seen.shown, seen.ends, settled_seconds=settled)
         self._claims.adoption.remember_orphans(plan.orphans)
+        self.step = "taking in what claims show"
         await self._look_again(plan)
+        self.step = "releasing what nobody claims"
         self._claims.alarm(await self._resync.finish(plan, epoch=self._epoch()))
         for orphan in self._resync.orphans(plan):
             if orphan.pool is not None:
