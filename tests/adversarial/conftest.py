@@ -31,7 +31,12 @@ __all__ = [
     "unstamped",
 ]
 
-BOTH_WAYS = {"test_a6_restart_with_a_full_pool", "test_a7_two_operators_one_store", "test_c2_release_never_arrives"}
+BOTH_WAYS = {
+    "test_a6_restart_with_a_full_pool",
+    "test_a7_two_operators_one_store",
+    "test_c2_release_never_arrives",
+    "test_i1_a_storm_of_claims",
+}
 """Rows that always run through PgBouncer as well."""
 
 
