@@ -356,6 +356,20 @@ def test_stamping_needs_an_api_server_that_can() -> None:
     assert stamped("1.35.0", stampClaims=True)
 
 
+def test_nothing_of_the_whole_cluster() -> None:
+    """With the values that the page on installing names for it, the release has objects of its namespace alone."""
+    page = (ROOT / "docs/operations/install.md").read_text()
+    (row,) = re.findall(r"^\| no cluster-wide objects by this release \| (.*) \|$", page, re.MULTILINE)
+    flags = [f"--set={flag}" for flag in re.findall(r"`([^`]+)`", row) if "*" not in flag]
+    assert "`admission.*=false`" in row
+    off = {
+        "admission": {name: False for name, value in described()["admission"].items() if not isinstance(value, dict)}
+    }
+    for profile in ("production", "development"):
+        objects = render({**PROFILES[profile], **off}, *flags)
+        assert [body["kind"] for body in objects if "namespace" not in body["metadata"]] == []
+
+
 DELETIONS = f"deletions.ipclaims.{GROUP}"
 
 
