@@ -191,6 +191,52 @@ def test_pods_are_restricted(profile: str) -> None:
             assert "memory" in container["resources"]["limits"]
 
 
+def test_tokens_are_asked_for() -> None:
+    """Operator and test ask for their account's token; no other pod gets one, whichever account it runs as."""
+    objects = render(PROFILES["everything"])
+    tokens = {name: pod["automountServiceAccountToken"] for name, pod in pods(objects)}
+    assert tokens == {"ipam-operator": True, "ipam-operator-test": True, "ipam-operator-postgres": False}
+    accounts = [body for body in objects if body["kind"] == "ServiceAccount"]
+    assert [body["automountServiceAccountToken"] for body in accounts] == [False, False]
+
+
+def test_probes() -> None:
+    """A start may take as long as is said, silence is not borne longer; who is live need not be ready."""
+    seconds = {"startupSeconds": 1200, "liveSeconds": 60, "readyPeriodSeconds": 7}
+    (container,) = one(render({"probes": seconds}), "Deployment")["spec"]["template"]["spec"]["containers"]
+    start, live, ready = (container[f"{name}Probe"] for name in ("startup", "liveness", "readiness"))
+    assert [probe["httpGet"] for probe in (start, live, ready)] == [
+        {"path": path, "port": "http"} for path in ("/livez", "/livez", "/readyz")
+    ]
+    assert start["periodSeconds"] * start["failureThreshold"] == 1200
+    assert live["periodSeconds"] * live["failureThreshold"] == 60
+    assert ready["periodSeconds"] == 7
+    assert all(probe["timeoutSeconds"] <= probe["periodSeconds"] for probe in (start, live, ready))
+    (port,) = (row["containerPort"] for row in container["ports"] if row["name"] == "http")
+    assert {"name": "IPAM_HEALTH_PORT", "value": str(port)} in container["env"]
+
+
+def test_replicas_are_kept_apart_and_in_service() -> None:
+    """Two replicas, of which one may be away, each on a node and in a zone of its own; others' pods do not count."""
+    objects = render({})
+    deployment, budget = one(objects, "Deployment")["spec"], one(objects, "PodDisruptionBudget")["spec"]
+    assert deployment["replicas"] == 2
+    labels = deployment["template"]["metadata"]["labels"]
+    assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
+    assert budget["selector"]["matchLabels"].items() <= labels.items()
+    constraints = deployment["template"]["spec"]["topologySpreadConstraints"]
+    keys = [constraint["topologyKey"] for constraint in constraints]
+    assert keys == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+    counted = [constraint["labelSelector"] for constraint in constraints]
+    assert counted == [deployment["selector"]] * 2
+    mine = {**constraints[0], "labelSelector": {"matchLabels": {"a": "b"}}}
+    for chosen, expected in (([mine], [mine]), ([], None)):
+        pod = one(render({"topologySpreadConstraints": chosen}), "Deployment")["spec"]["template"]["spec"]
+        assert pod.get("topologySpreadConstraints") == expected
+    without = render({"podDisruptionBudget": {"enabled": False}})
+    assert "PodDisruptionBudget" not in {body["kind"] for body in without}
+
+
 def test_uid_may_be_left_to_openshift() -> None:
     """Without user and group the platform chooses them, and everything else stays restricted."""
     nobody = {"runAsUser": None, "runAsGroup": None, "fsGroup": None}
@@ -708,12 +754,17 @@ def test_all_at_once_instead_of_one_by_one() -> None:
 
 
 def test_what_cannot_be_is_refused_in_words() -> None:
-    """More synchronous standbys than standbys, and two listeners on one port."""
+    """More synchronous standbys than standbys, an authority that nobody has, and two listeners on one port."""
     few = {"mode": "cloudnativepg", "cloudnativepg": {"instances": 2, "synchronousReplicas": 2}}
     with pytest.raises(RefusedError, match="must be less than its instances"):
         render({"database": few})
     alone = {"mode": "cloudnativepg", "cloudnativepg": {"instances": 1}}
     assert "postgresql" not in one(render({"database": alone}), "Cluster", "ipam-operator-postgres")["spec"]
+    verified: Json = {"database": {"external": {"tls": {"mode": "verify-full"}}}}
+    with pytest.raises(RefusedError, match="verify-full needs caSecret"):
+        render(verified)
+    known = {"name": "PGSSLROOTCERT", "value": "/etc/ssl/certs/ca-certificates.crt"}
+    assert environment(render({**verified, "extraEnv": [known]}))["PGSSLROOTCERT"] == known["value"]
     with pytest.raises(RefusedError, match="must be two ports"):
         render({"health": {"port": 9443}, "admission": {"recordDeletions": {"enabled": True}}})
 

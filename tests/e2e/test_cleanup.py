@@ -5,8 +5,9 @@ import pytest
 from hack.places import ROOT
 from tests.apiserver.support import Tenant
 from tests.e2e.support import Release
+from tests.support.walkthrough import follow, section
 
-CLEANUP = ROOT / "manifests" / "cleanup"
+UNINSTALL = ROOT / "docs" / "operations" / "uninstall.md"
 pytestmark = pytest.mark.timeout(240)
 
 
@@ -25,11 +26,7 @@ async def test_job_ends_deletions_that_hang(installed: Release, place: Tenant) -
     installed.uninstall()
     await place.delete("IPClaim", "stuck")
     assert "stuck" in await place.all("IPClaim")
-    try:
-        installed.node.run_kubectl("apply", "-k", CLEANUP)
-        installed.kubectl("wait", "--for=condition=Complete", "job/ipam-cleanup", "--timeout=60s")
-    finally:
-        installed.node.run_kubectl("delete", "-k", CLEANUP, "--timeout=60s")
+    follow(section(UNINSTALL, "The operator went first, and deletions hang"), ROOT, installed.environment(), seconds=60)
     await place.gone("IPClaim", "stuck")
     kept = await place.get("IPClaim", "kept")
     assert kept["status"] == before
