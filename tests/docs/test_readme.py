@@ -62,6 +62,21 @@ def test_claims_that_are_shown_are_samples() -> None:
     assert {row[:2]: row[2] for row in rows}.items() <= samples.items()
 
 
+def wait_for_each_reason(cluster: Cluster) -> None:
+    """`kubectl wait` sees every way in which a sample's claim can end."""
+    claims: dict[tuple[str, str], list[str]] = {}
+    for path in SAMPLES.glob("*.yaml"):
+        for body in yaml.safe_load_all(path.read_text()):
+            reason = expected(body)
+            if body["kind"] == "IPClaim" and reason is not None:
+                place = body["metadata"].get("namespace", NAMESPACE)
+                claims.setdefault((place, reason), []).append(f"ipc/{body['metadata']['name']}")
+    assert len({reason for _, reason in claims}) > 12
+    for (place, reason), names in claims.items():
+        own = () if place == NAMESPACE else ("-n", place)
+        cluster.run_kubectl("wait", f"--for=jsonpath={{.status.reason}}={reason}", "--timeout=60s", *own, *names)
+
+
 async def test_commands_and_manifests(
     control_plane: Cluster, namespace: str, operator: StartOperator, tmp_path: Path
 ) -> None:
@@ -80,6 +95,7 @@ async def test_commands_and_manifests(
             said[command] = shell(command, reader)
         if command == "kubectl apply -f manifests/samples/":
             await_samples(reader)
+            wait_for_each_reason(reader)
     assert "web-1" in said["kubectl get ipc -A --field-selector status.address=10.20.0.10"]
     assert "poolRef" in said["kubectl explain ipclaim.spec"]
     kinds = f"{','.join(PLURALS)},service"

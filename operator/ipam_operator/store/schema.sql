@@ -823,7 +823,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function set_limits() 
 --     returns void language plpgsql body 7f8eb989fb6ec9836a9d619472233daf
 -- function shared_keys(uids uuid[], namespaces text[], names text[], sticky_keys text[]) 
---     returns SETOF answer language sql stable body 90cb869bcab50223ceb3093ea10279aa
+--     returns SETOF answer language sql stable body 17e81a09d0037ddb46f9de3422f8fe57
 -- function shown(a inet, of_prefix boolean) 
 --     returns text language sql immutable body 0327128a820d27c5d72a6431822074c8
 -- function shown_to_tenants() 

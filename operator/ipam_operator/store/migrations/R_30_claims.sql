@@ -177,9 +177,10 @@ create or replace function ipam.shared_keys(uids uuid[], namespaces text[], name
             with ordinality u(uid, namespace, name, key, k) where u.key <> '')
     select n.* from asked a cross join lateral (
         select coalesce((
-            select l.name from ipam.lease l where l.released_at is null and l.claim_uid = any(array(
-                select d.claim_uid from ipam.claim_detail d
-                where d.namespace = a.namespace and d.sticky_key = a.key and d.claim_uid <> a.uid))
+            select l.name from ipam.claim_detail d cross join lateral (
+                select q.name, q.generation from ipam.lease q
+                where q.claim_uid = d.claim_uid and q.released_at is null offset 0) l
+            where d.namespace = a.namespace and d.sticky_key = a.key and d.sticky_key <> '' and d.claim_uid <> a.uid
             order by l.generation limit 1), (
             select b.name from asked b where b.key = a.key and b.namespace = a.namespace and b.k < a.k
             order by b.k limit 1)) name) other
