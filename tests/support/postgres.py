@@ -38,10 +38,11 @@ class PooledUrl(str):
         return url
 
 
-async def _execute(url: str, statement: str) -> None:
+async def _execute(url: str, *statements: str) -> None:
     connection = await asyncpg.connect(url)
     try:
-        await connection.execute(statement)
+        for statement in statements:
+            await connection.execute(statement)
     finally:
         await connection.close()
 
@@ -77,7 +78,12 @@ async def create_database(postgres: Postgres, template: str | None = None) -> st
     """Create a database of a new name, empty or as a copy; returns its name."""
     name = f"t_{uuid4().hex[:12]}"
     source = f' TEMPLATE "{template}"' if template else ""
-    await _execute(postgres.url_for(MAINTENANCE), f'CREATE DATABASE "{name}"{source}')
+    # Settings of a database are no part of its copy; the others of `ipam.set_limits` are limits that some tests exceed.
+    await _execute(
+        postgres.url_for(MAINTENANCE),
+        f'CREATE DATABASE "{name}"{source}',
+        *([f'ALTER DATABASE "{name}" SET jit = off'] if template else []),
+    )
     return name
 
 
