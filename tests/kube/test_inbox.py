@@ -138,36 +138,3 @@ def test_who_managed_the_spec_last() -> None:
     item = Item.of(Kind.CLAIM, seen)
     assert item.manager == "kubectl"
     assert "managedFields" not in item.meta
-
-
-async def test_what_is_in_hand_while_a_list_is_read() -> None:
-    """In work, or answered since the list began; not who was given back unanswered, nor who was answered before."""
-    inbox, before, waits, busy, answered, unanswered = Inbox(Kind.CLAIM), *(uuid4() for _ in range(5))
-    inbox.put(item(before))
-    await inbox.take(10)
-    inbox.done(before, answered=1)
-    inbox.begin_list()
-    for uid in (busy, answered, unanswered):
-        inbox.put(item(uid))
-    await inbox.take(10)
-    inbox.done(answered, answered=1)
-    inbox.done(unanswered)
-    inbox.put(item(waits))
-    assert [inbox.in_hand(uid) for uid in (waits, busy, answered, unanswered, before)] == [
-        True,
-        True,
-        True,
-        False,
-        False,
-    ]
-
-
-def test_who_goes_while_a_list_is_read() -> None:
-    """The list may show it still; the next one, which begins later, shows what is there."""
-    inbox, uid = Inbox(Kind.CLAIM), uuid4()
-    inbox.begin_list()
-    assert not inbox.outlived(uid)
-    inbox.put(item(uid, gone=True))
-    assert inbox.outlived(uid)
-    inbox.begin_list()
-    assert not inbox.outlived(uid)
