@@ -5,15 +5,11 @@ import sys
 from pathlib import Path
 from uuid import uuid4
 
-import pytest
-
 from hack.places import ROOT
 from hack.stack import operator_environment
 from tests.apiserver.support import Launch, Ledger, Tenant, Writes, agreement, eventually
 from tests.support.operator_process import OperatorProcess
 
-BURST = 240
-"""Claims, of the 254 that a pool has room for."""
 BRISK = {"IPAM_RESYNC_SECONDS": "1", "IPAM_POOL_TIMER_SECONDS": "1", "IPAM_AUDIT_TIMER_SECONDS": "1"}
 
 
@@ -187,21 +183,3 @@ async def test_restart_with_nothing_to_do_writes_nothing(place: Tenant, launch: 
     await rounds(second, 3)
     await rounds(second, 3, "untiled")
     assert await writes.now() == {}
-
-
-@pytest.mark.usefixtures("unstamped")
-async def test_lists_meanwhile_cost_nothing(place: Tenant, launch: Launch) -> None:
-    """Claims that come and go while all are listed over and over are answered once, whatever the lists show."""
-    process = launch({**BRISK, "IPAM_RESYNC_SECONDS": "0.05"})
-    await place.space()
-    names = [f"c{number:03}" for number in range(BURST)]
-    before = process.metrics().total("ipam_store_statements_total", operation="compare")
-    writes = await Writes.begin(place.api)
-    await place.claims(names)
-    await place.bound(*names)
-    assert await writes.of_claims() == {"ipclaims": 2 * BURST, "ipclaims/status": BURST}  # half of the first are ours
-    assert process.metrics().total("ipam_store_statements_total", operation="compare") > before + 3
-    writes = await Writes.begin(place.api)
-    await place.delete_all("IPClaim")
-    await place.gone("IPClaim")
-    assert await writes.of_claims() == {"ipclaims": BURST}

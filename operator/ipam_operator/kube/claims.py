@@ -99,21 +99,6 @@ class ClaimReconciler:
         for heir in self._heirs.see(item):
             self._inbox.put(heir, force=True)
 
-    def begin_list(self) -> None:
-        """All claims are about to be listed, for `see_listed` and `look_again`."""
-        self._inbox.begin_list()
-
-    def see_listed(self, item: Item) -> None:
-        """Take note of a claim as a list shows it, which may be older than what is known."""
-        if not self._inbox.outlived(item.uid):
-            self.see(item)
-
-    def look_again(self, item: Item) -> None:
-        """Ask again for a claim that the store does not know as the list shows it; it may just get its first answer."""
-        first = not places.addresses(item) and self._inbox.in_hand(item.uid)
-        if not self._inbox.outlived(item.uid):
-            self.see(item, force=not (item.dying or first))
-
     def hold_newcomers(self) -> LetIn:
         """From now on claims wait until the store knows their namespace; returns what is to be called then."""
         newcomers = self._newcomers = Newcomers()

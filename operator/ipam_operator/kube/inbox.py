@@ -104,8 +104,6 @@ class Inbox:
         self._forced: set[UUID] = set()
         self._answered: dict[UUID, int] = {}
         self._let_go: set[UUID] = set()
-        self._lately: set[UUID] = set()
-        self._lately_gone: set[UUID] = set()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -115,7 +113,6 @@ class Inbox:
         uid, generation = item.uid, item.identity.generation
         if item.gone:
             self._answered.pop(uid, None)
-            self._lately_gone.add(uid)
         if not (force or self._needs_work(item)):
             return
         for waiting in (self._pending, self._parked):
@@ -144,19 +141,6 @@ class Inbox:
         """Return when nothing waits and nothing is in work."""
         await self._idle.wait()
 
-    def begin_list(self) -> None:
-        """A list of all objects is about to be read: see `in_hand` and `outlived`."""
-        self._lately.clear()
-        self._lately_gone.clear()
-
-    def in_hand(self, uid: UUID) -> bool:
-        """Whether the object is in work, or was answered since the list began: whatever that says of it is known."""
-        return uid in self._pending or uid in self._busy or uid in self._lately
-
-    def outlived(self, uid: UUID) -> bool:
-        """Whether the object has gone since the list began, which may show it still."""
-        return uid in self._lately_gone
-
     def beyond(self, identity: Identity) -> bool:
         """Whether the object is in work, or was answered in a later generation than this."""
         uid = identity.uid
@@ -182,7 +166,6 @@ class Inbox:
             self._let_go.add(uid)
         if answered is not None:
             self._answered[uid] = answered
-            self._lately.add(uid)
         parked, forced = self._parked.pop(uid, None), uid in self._forced
         self._forced.discard(uid)
         if parked is not None:

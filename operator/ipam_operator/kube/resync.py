@@ -101,7 +101,6 @@ class ResyncLoop:
         started = time.monotonic()
         self.step = "asking the store what it has seen"
         run, compared = await self._resync.run()
-        self._claims.begin_list()
         self.step = "reading Namespaces"
         await self._tenants.run_once()
         self.step = "comparing networks and pools"
@@ -111,7 +110,7 @@ class ResyncLoop:
             for reconciler in self._kinds.values():
                 await reconciler.settle()
         self.step = "listing claims"
-        seen = await census(self._api, self._claims.see_listed)
+        seen = await census(self._api, self._claims.see)
         settled = time.monotonic() - started + _MARGIN_SECONDS
         if not compared:
             settled = 0.0  # nothing is granted meanwhile: no lease is younger than the list
@@ -168,7 +167,7 @@ class ResyncLoop:
         await self._claims.keep(item for item in living if item.uid in plan.keep)
         await self._adopt(plan, living)
         for item in found:
-            self._claims.look_again(item)
+            self._claims.see(item, force=not item.dying)
 
     async def _adopt(self, plan: Plan, items: Sequence[Item]) -> None:
         """What claims show goes before all that is asked for, and before what nobody claims is released."""
