@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.apiserver.support import Ledger, Objects, Tenant, addresses, bound, eventually, quiet, watch_until
+from tests.apiserver.support import Ledger, Objects, Tenant, addresses, bound, eventually, watch_until
 from tests.support.cluster import Json, condition
 from tests.support.operator_process import OperatorProcess
 
@@ -123,7 +123,6 @@ def calls(service: OperatorProcess) -> float:
 @pytest.mark.usefixtures("stamped")
 async def test_k2_each_freed_address_wakes_one(tenant: Tenant, ledger: Ledger, service: OperatorProcess) -> None:
     """Addresses freed one by one go to the queue in its order, with one write for each; then nobody is asked again."""
-    await quiet(service)
     await tenant.space(ranges=["10.0.0.1-10.0.0.20"])
     holders, waiters = ([f"{what}{number:02}" for number in range(20)] for what in "hw")
     await tenant.claims(holders)

@@ -278,19 +278,6 @@ async def agreement(tenant: Tenant, ledger: Ledger) -> None:
     await ledger.distinct(tenant.namespace)
 
 
-QUIET_SECONDS: Final = 12.0
-"""The last resync of a start comes 8 s after the operator has met the CRDs, which it does about when it gets ready."""
-
-
-async def quiet(service: OperatorProcess) -> None:
-    """Until the resyncs are over that follow a start: the first, and those because the operator has met the CRDs."""
-
-    async def over() -> bool:
-        return service.ready_seconds >= QUIET_SECONDS
-
-    await eventually(over, "the operator is quiet")
-
-
 class Writes:
     """Requests that changed objects of ours since we began to count, as the API server counts them."""
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.apiserver.support import PATIENCE, Ledger, Tenant, eventually, quiet
+from tests.apiserver.support import PATIENCE, Ledger, Tenant, eventually
 from tests.support.cluster import Json, condition
 from tests.support.operator_process import OperatorProcess
 
@@ -92,7 +92,6 @@ async def test_fault_is_shown(
     words: str,
 ) -> None:
     """Condition, status.conflicts, Event and metric name the fault; when it is mended the condition is True again."""
-    await quiet(service)
     await tenant.space(coolDown="1h")
     await tenant.claims(["one", "two"])
     await tenant.bound("one", "two")

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.apiserver.support import Ledger, Tenant, eventually, quiet
+from tests.apiserver.support import Ledger, Tenant, eventually
 from tests.support.cluster import Api, Json, condition
-from tests.support.operator_process import OperatorProcess
 
-OPERATOR = {"IPAM_RENEW_KINDS": "v1/ConfigMap,v1/Secret", "IPAM_RENEW_SECONDS": "0.5"}
+OPERATOR = {
+    "IPAM_RENEW_KINDS": "v1/ConfigMap,v1/Secret", "IPAM_RENEW_SECONDS": "0.5", "IPAM_RESYNC_SECONDS": "3600",
+}  # fmt: skip
 ROLES = "apis/rbac.authorization.k8s.io/v1/clusterroles"
 BINDINGS = "apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
 
@@ -54,9 +55,8 @@ async def held(tenant: Tenant, name: str, kind: str = "ConfigMap") -> Json:
     return (await tenant.bound(name))[name]
 
 
-async def ran(service: OperatorProcess, ledger: Ledger, minutes: int) -> None:
-    """Let so much of all terms be over; a resync would put back the ends that claims show."""
-    await quiet(service)
+async def ran(ledger: Ledger, minutes: int) -> None:
+    """Let so much of all terms be over: no resync puts back meanwhile the ends that claims show."""
     await ledger.execute(
         f"update ipam.term set since = since - interval '{minutes} minutes',"
         f" expires_at = expires_at - interval '{minutes} minutes'"
@@ -73,7 +73,7 @@ async def left(ledger: Ledger) -> dict[str, float]:
 
 
 @pytest.mark.usefixtures("may_list_config_maps")
-async def test_for_as_long_as_it_exists(tenant: Tenant, ledger: Ledger, service: OperatorProcess) -> None:
+async def test_for_as_long_as_it_exists(tenant: Tenant, ledger: Ledger) -> None:
     """Renewed while it is there, also in status; not any more when it was missed twice; again when it is back."""
     await tenant.space()
     await config_map(tenant, "here")
@@ -84,7 +84,7 @@ async def test_for_as_long_as_it_exists(tenant: Tenant, ledger: Ledger, service:
         return (await left(ledger))["here"] > 55
 
     await asyncio.sleep(1.1)  # ends are shown in whole seconds
-    await ran(service, ledger, 40)
+    await ran(ledger, 40)
     await eventually(renewed, "the lease has begun anew")
 
     async def told() -> bool:
@@ -101,7 +101,7 @@ async def test_for_as_long_as_it_exists(tenant: Tenant, ledger: Ledger, service:
     await eventually(both, "what is there again is renewed again")
 
 
-async def test_what_cannot_be_seen_is_not_gone(tenant: Tenant, ledger: Ledger, service: OperatorProcess) -> None:
+async def test_what_cannot_be_seen_is_not_gone(tenant: Tenant, ledger: Ledger) -> None:
     """Without the role the API server says 403, and the lease is renewed, however often one looks."""
     await tenant.space()
     await held(tenant, "web", "Secret")
@@ -110,7 +110,7 @@ async def test_what_cannot_be_seen_is_not_gone(tenant: Tenant, ledger: Ledger, s
         return (await left(ledger))["web"] > 55
 
     for _ in range(3):
-        await ran(service, ledger, 40)
+        await ran(ledger, 40)
         await eventually(renewed, "renewed unseen")
 
 

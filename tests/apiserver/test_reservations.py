@@ -1,18 +1,10 @@
 """Reservations as users see them."""
 
-import pytest_asyncio
-
-from tests.apiserver.support import Tenant, eventually, quiet
+from tests.apiserver.support import Tenant, eventually
 from tests.support.cluster import condition
 from tests.support.operator_process import OperatorProcess
 
 OPERATOR = {"IPAM_RESYNC_SECONDS": "3600"}
-
-
-@pytest_asyncio.fixture(autouse=True)
-async def alone(service: OperatorProcess) -> None:
-    """No resync asks for anybody meanwhile."""
-    await quiet(service)
 
 
 async def test_reserve_and_confirm(tenant: Tenant) -> None:

@@ -6,7 +6,7 @@ Not beside tests of a module's own operator, which would answer these claims fro
 from datetime import datetime
 
 from hack.postgres import Postgres
-from tests.apiserver.support import Launch, Ledger, Tenant, eventually, quiet
+from tests.apiserver.support import Launch, Ledger, Tenant, eventually
 from tests.support.cluster import Json
 from tests.support.operator_process import OperatorProcess
 
@@ -73,7 +73,6 @@ async def test_a_store_that_is_restored_under_a_running_operator_ends_no_renewed
     """The operator notices that the store has begun another run, and compares before it ends any lease."""
     process = launch(BRISK)
     status = await renew(place)
-    await quiet(process)  # no resync comes by itself any more
     process.pause()
     try:
         async with Ledger(database_url) as books:

@@ -5,11 +5,15 @@ import sys
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from hack.places import ROOT
 from hack.stack import operator_environment
 from tests.apiserver.support import Launch, Ledger, Tenant, Writes, agreement, eventually
 from tests.support.operator_process import OperatorProcess
 
+NUMBER = 200
+CEASELESS = {"IPAM_RESYNC_SECONDS": "0.02"}
 BRISK = {"IPAM_RESYNC_SECONDS": "1", "IPAM_POOL_TIMER_SECONDS": "1", "IPAM_AUDIT_TIMER_SECONDS": "1"}
 
 
@@ -68,6 +72,35 @@ async def test_a_lost_lease_whose_address_is_taken(place: Tenant, books: Ledger,
     await place.gone("IPClaim", "thief")
     assert await place.address("victim") == "10.0.0.1"
     await agreement(place, books)
+
+
+@pytest.mark.usefixtures("stamped")
+async def test_comparisons_ask_nobody_twice(place: Tenant, launch: Launch) -> None:
+    """Lists that are read while claims are answered show them as they were before: that costs no write."""
+    await _burst(place, launch(CEASELESS), creates=NUMBER)
+
+
+@pytest.mark.usefixtures("unstamped")
+async def test_comparisons_hold_nobody_twice(place: Tenant, launch: Launch) -> None:
+    """Nor where claims are born without our finalizer."""
+    await _burst(place, launch(CEASELESS), creates=2 * NUMBER)
+
+
+async def _burst(place: Tenant, process: OperatorProcess, *, creates: int) -> None:
+    def resyncs() -> float:
+        return process.metrics().total("ipam_store_statements_total", operation="tidy")
+
+    await place.space("10.0.0.0/22")
+    names = [f"c{number:03}" for number in range(NUMBER)]
+    writes, before = await Writes.begin(place.api), resyncs()
+    await place.claims(names)
+    await place.bound(*names)
+    assert await writes.of_claims() == {"ipclaims": creates, "ipclaims/status": NUMBER}
+    writes = await Writes.begin(place.api)
+    await place.delete_all("IPClaim")
+    await place.gone("IPClaim")
+    assert await writes.of_claims() == {"ipclaims": NUMBER}
+    assert resyncs() > before + 2
 
 
 async def test_an_abandoned_lease_is_released(place: Tenant, books: Ledger, launch: Launch) -> None:

@@ -1,20 +1,13 @@
 """What an answer costs the API server, as the API server counts it (C2)."""
 
 import pytest
-import pytest_asyncio
 
-from tests.apiserver.support import PATIENCE, Tenant, Writes, eventually, quiet
+from tests.apiserver.support import PATIENCE, Tenant, Writes, eventually
 from tests.support.operator_process import OperatorProcess
 
 OPERATOR = {"IPAM_RESYNC_SECONDS": "3600", "IPAM_AUDIT_TIMER_SECONDS": "3600", "IPAM_POOL_TIMER_SECONDS": "3600"}
 NUMBER = 100
 NAMES = [f"c{number:03}" for number in range(NUMBER)]
-
-
-@pytest_asyncio.fixture(autouse=True)
-async def alone(service: OperatorProcess) -> None:
-    """No resync reads lists meanwhile: what it has read may be older than what was written since."""
-    await quiet(service)
 
 
 @pytest.mark.usefixtures("stamped")

@@ -1,4 +1,5 @@
 import asyncio
+import time
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,16 +19,18 @@ def item(uid: UUID, *, gone: bool = False, **fields: Any) -> Item:
     return Item.of(Kind.CLAIM, body(uid, **fields), gone=gone)
 
 
-def waiting(inbox: Inbox) -> bool:
-    async def take() -> bool:
-        task = asyncio.ensure_future(inbox.take(10))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        done = task.done()
-        task.cancel()
-        return done
+async def soon(inbox: Inbox) -> bool:
+    """Whether there is work."""
+    task = asyncio.ensure_future(inbox.take(10))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    done = task.done()
+    task.cancel()
+    return done
 
-    return asyncio.run(take())
+
+def waiting(inbox: Inbox) -> bool:
+    return asyncio.run(soon(inbox))
 
 
 async def test_only_the_newest_version_is_taken() -> None:
@@ -112,6 +115,56 @@ async def test_the_end_that_we_made_ourselves_is_no_news() -> None:
     inbox.put(item(ours, gone=True))
     inbox.put(item(others, gone=True))
     assert [one.uid for one in await inbox.take(10)] == [others]
+
+
+async def test_a_list_is_older_than_an_answer_given_while_it_was_read() -> None:
+    """It shows a claim without the answer that came meanwhile; one that begins later is believed."""
+    inbox, uid = Inbox(Kind.CLAIM), uuid4()
+    began = time.monotonic()
+    inbox.put(item(uid))
+    await inbox.take(10)
+    inbox.put(item(uid), force=True, listed=began)
+    inbox.done(uid, answered=1)
+    inbox.put(item(uid), force=True, listed=began)
+    assert not await soon(inbox)
+    inbox.put(item(uid), force=True, listed=time.monotonic())
+    assert await soon(inbox)
+
+
+async def test_a_list_may_show_what_work_in_vain_left_undone() -> None:
+    """Who was in work without getting an answer, as when the finalizer is refused, is looked at again."""
+    inbox, uid = Inbox(Kind.CLAIM), uuid4()
+    began = time.monotonic()
+    inbox.put(item(uid))
+    await inbox.take(10)
+    inbox.put(item(uid), force=True, listed=began)
+    inbox.done(uid)
+    assert await soon(inbox)
+
+
+async def test_a_list_does_not_replace_what_an_event_showed() -> None:
+    """What waits may be newer than the list by changes that are no new generation, such as a finalizer's."""
+    inbox, uid = Inbox(Kind.CLAIM), uuid4()
+    began = time.monotonic()
+    inbox.put(item(uid, finalizers=[FINALIZER]))
+    inbox.put(item(uid), force=True, listed=began)
+    assert [one.held for one in await inbox.take(10)] == [True]
+
+
+async def test_a_list_is_older_than_an_end_that_came_while_it_was_read() -> None:
+    """It shows a claim that is gone by now, dying or not: there is nobody to write to."""
+    inbox, uid = Inbox(Kind.CLAIM), uuid4()
+    began = time.monotonic()
+    dying = item(uid, deletionTimestamp="now", finalizers=[FINALIZER])
+    inbox.put(dying)
+    await inbox.take(10)
+    inbox.done(uid, let_go=True)
+    inbox.put(item(uid, gone=True))
+    for listed in (dying, item(uid)):
+        inbox.put(listed, force=True, listed=began)
+    assert not await soon(inbox)
+    inbox.put(item(uid), listed=time.monotonic())  # a cluster that was restored has it again
+    assert await soon(inbox)
 
 
 @pytest.mark.parametrize("limit", [1, 3])

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,12 +38,6 @@ class OperatorProcess:
             environment=operator_environment(database_url, kubeconfig, settings),
             directory=ROOT,
         )
-        self._ready_at: float | None = None
-
-    @property
-    def ready_seconds(self) -> float:
-        """Since `wait_ready()` first saw it ready; 0 before."""
-        return time.monotonic() - self._ready_at if self._ready_at is not None else 0.0
 
     @property
     def pid(self) -> int:
@@ -72,8 +65,6 @@ class OperatorProcess:
     def wait_ready(self, seconds: float = READY_SECONDS) -> "OperatorProcess":
         """Wait until /readyz says 200."""
         wait_ready(lambda: self.answers("/readyz"), self._process, self.log_path, seconds)
-        if self._ready_at is None:
-            self._ready_at = time.monotonic()
         return self
 
     def wait_live(self, seconds: float = READY_SECONDS) -> "OperatorProcess":

@@ -92,10 +92,10 @@ class ClaimReconciler:
             group.create_task(self._told.run())
             group.create_task(self._take())
 
-    def see(self, item: Item, *, force: bool = False) -> None:
-        """Take note of a claim; with `force` also of one that looks answered."""
+    def see(self, item: Item, *, force: bool = False, listed: float | None = None) -> None:
+        """Take note of a claim; with `force` also of one that looks answered; `listed`: when the list of it began."""
         self._standing.see(item)
-        self._inbox.put(item, force=force)
+        self._inbox.put(item, force=force, listed=listed)
         for heir in self._heirs.see(item):
             self._inbox.put(heir, force=True)
 

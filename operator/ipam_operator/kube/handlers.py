@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +16,20 @@ from ipam_operator.kube.resources import GROUP, TIMER_FINALIZER, VERSION, Kind
 See = Callable[[Kind, str | None, dict[str, Any]], None]
 Mark = Callable[[Kind, UUID], None]
 Tenant = Callable[[str | None, dict[str, Any]], None]
+
+
+class Changes:
+    """Tells changes from what a list shows when a watch begins, or begins anew."""
+
+    def __init__(self) -> None:
+        self._versions: dict[str, str] = {}
+
+    def see(self, event: str | None, body: Mapping[str, Any]) -> bool:
+        """Whether this is a change; an event of no type comes of a list."""
+        name, version = str(body["metadata"]["name"]), str(body["metadata"]["resourceVersion"])
+        known = self._versions.get(name, version if event is None else "")
+        self._versions[name] = version
+        return known != version
 
 
 def registry(
@@ -43,9 +57,11 @@ def registry(
     async def namespace(event: kopf.RawEvent, **_: Any) -> None:
         tenant(event["type"], dict(event["object"]))
 
+    changes = Changes()
+
     @kopf.on.event("apiextensions.k8s.io", "v1", "customresourcedefinitions", registry=handlers)
     async def crd(event: kopf.RawEvent, **_: Any) -> None:
-        if event["object"].get("spec", {}).get("group") == GROUP:
+        if event["object"].get("spec", {}).get("group") == GROUP and changes.see(event["type"], event["object"]):
             crds_changed()
 
     return handlers

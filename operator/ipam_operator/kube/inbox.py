@@ -2,11 +2,12 @@
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from ipam_operator import telemetry
@@ -16,6 +17,9 @@ from ipam_operator.kube.apiserver import Target
 from ipam_operator.kube.resources import FINALIZER, Kind
 
 Json = dict[str, Any]
+
+_GONE: Final = 10_000
+"""Ends that are remembered: more than come while one list is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,8 @@ class Inbox:
     """Items in order of arrival. An item taken is busy until `done`; what arrives meanwhile waits its turn.
 
     `done(uid, answered=generation)` makes the inbox ignore echoes of our own writes up to that generation, and pages of
-    a list that were read before them.
+    a list that were read before them. A list is older than what happens while it is read: who is in work, or was
+    answered or went since it began, needs no second look, whatever the list shows.
     """
 
     def __init__(self, kind: Kind) -> None:
@@ -102,22 +107,33 @@ class Inbox:
         self._busy: set[UUID] = set()
         self._parked: dict[UUID, Item] = {}
         self._forced: set[UUID] = set()
-        self._answered: dict[UUID, int] = {}
+        self._answered: dict[UUID, tuple[int, float]] = {}
         self._let_go: set[UUID] = set()
+        self._gone: OrderedDict[UUID, float] = OrderedDict()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def put(self, item: Item, *, force: bool = False) -> None:
-        """Take note of an object; `force` works on it even when its status says that it is answered."""
+    def put(self, item: Item, *, force: bool = False, listed: float | None = None) -> None:
+        """Take note of an object.
+
+        Args:
+            item: as it was seen.
+            force: work on it even when its status says that it is answered.
+            listed: when the list began (`time.monotonic()`) that shows it; None: an event does.
+        """
         uid, generation = item.uid, item.identity.generation
         if item.gone:
-            self._answered.pop(uid, None)
+            self._forget(uid)
+        if listed is not None:
+            if self._gone.get(uid, listed - 1) >= listed:
+                return
+            force = force and not self._dealt_with(uid, listed)
         if not (force or self._needs_work(item)):
             return
         for waiting in (self._pending, self._parked):
             older = waiting.get(uid)
-            if older is not None and (older.gone or older.identity.generation > generation):
+            if older is not None and (older.gone or older.identity.generation >= generation + (listed is None)):
                 return
         if uid in self._busy:
             self._parked[uid] = item
@@ -128,6 +144,18 @@ class Inbox:
         self._pending[uid] = item if older is None else _first_seen(item, older)
         self._note()
 
+    def _forget(self, uid: UUID) -> None:
+        self._answered.pop(uid, None)
+        self._gone[uid] = time.monotonic()
+        if len(self._gone) > _GONE:
+            self._gone.popitem(last=False)
+
+    def _dealt_with(self, uid: UUID, since: float) -> bool:
+        return uid in self._pending or uid in self._busy or self._answered_as(uid)[1] >= since
+
+    def _answered_as(self, uid: UUID) -> tuple[int, float]:
+        return self._answered.get(uid, (0, float("-inf")))
+
     def _needs_work(self, item: Item) -> bool:
         if item.gone:
             expected = item.uid in self._let_go
@@ -135,7 +163,7 @@ class Inbox:
             return not expected
         if item.dying:
             return item.held and item.uid not in self._let_go
-        return not item.answered and self._answered.get(item.uid, 0) < item.identity.generation
+        return not item.answered and self._answered_as(item.uid)[0] < item.identity.generation
 
     async def settled(self) -> None:
         """Return when nothing waits and nothing is in work."""
@@ -144,7 +172,7 @@ class Inbox:
     def beyond(self, identity: Identity) -> bool:
         """Whether the object is in work, or was answered in a later generation than this."""
         uid = identity.uid
-        return uid in self._pending or uid in self._busy or self._answered.get(uid, 0) > identity.generation
+        return uid in self._pending or uid in self._busy or self._answered_as(uid)[0] > identity.generation
 
     async def take(self, limit: int) -> list[Item]:
         """At least one item, at most `limit`; each is busy until `done`."""
@@ -165,7 +193,7 @@ class Inbox:
         if let_go:
             self._let_go.add(uid)
         if answered is not None:
-            self._answered[uid] = answered
+            self._answered[uid] = answered, time.monotonic()
         parked, forced = self._parked.pop(uid, None), uid in self._forced
         self._forced.discard(uid)
         if parked is not None:

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from ipam_operator import telemetry
@@ -110,7 +111,8 @@ class ResyncLoop:
             for reconciler in self._kinds.values():
                 await reconciler.settle()
         self.step = "listing claims"
-        seen = await census(self._api, self._claims.see)
+        began = time.monotonic()
+        seen = await census(self._api, partial(self._claims.see, listed=began))
         settled = time.monotonic() - started + _MARGIN_SECONDS
         if not compared:
             settled = 0.0  # nothing is granted meanwhile: no lease is younger than the list
@@ -119,7 +121,8 @@ class ResyncLoop:
         plan = await self._resync.compare(seen.shown, seen.ends, settled_seconds=settled)
         self._claims.adoption.remember_orphans(plan.orphans)
         self.step = "taking in what claims show"
-        await self._look_again(plan)
+        # An answer that another life of the store gave, and that is written in this one, says nothing about this one.
+        await self._look_again(plan, listed=began if compared else None)
         self.step = "releasing what nobody claims"
         self._claims.alarm(await self._resync.finish(plan, epoch=self._epoch()))
         for orphan in self._resync.orphans(plan):
@@ -148,7 +151,7 @@ class ResyncLoop:
         lost = frozenset(one.claim_uid for one in (*found.unbacked, *found.drifted))
         return TakenIn(sum(map(bool, seen.shown.values())), tuple(item for item in left if item.uid in lost))
 
-    async def _look_again(self, plan: Plan, *, only_who_shows: bool = False) -> None:
+    async def _look_again(self, plan: Plan, *, listed: float | None = None, only_who_shows: bool = False) -> None:
         if not plan.look_again:
             await self._adopt(plan, ())
             return
@@ -167,7 +170,7 @@ class ResyncLoop:
         await self._claims.keep(item for item in living if item.uid in plan.keep)
         await self._adopt(plan, living)
         for item in found:
-            self._claims.see(item, force=not item.dying)
+            self._claims.see(item, force=not item.dying, listed=None if item.uid in plan.keep else listed)
 
     async def _adopt(self, plan: Plan, items: Sequence[Item]) -> None:
         """What claims show goes before all that is asked for, and before what nobody claims is released."""
