@@ -35,12 +35,14 @@ BOTH_WAYS = {
     "test_a6_restart_with_a_full_pool",
     "test_a7_two_operators_one_store",
     "test_c2_release_never_arrives",
+    "test_a_dump_under_a_running_operator",
     "test_i1_a_storm_of_claims",
+    "test_k4_parents_gone_first",
 }
-"""Rows that always run through PgBouncer as well."""
+"""Modules, and tests, that always run through PgBouncer as well."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    file = metafunc.module.__name__.rpartition(".")[2]
-    if "to_store" in metafunc.fixturenames and file in BOTH_WAYS and not os.environ.get(POOLED):
+    names = {metafunc.module.__name__.rpartition(".")[2], metafunc.function.__name__}
+    if "to_store" in metafunc.fixturenames and names & BOTH_WAYS and not os.environ.get(POOLED):
         metafunc.parametrize("to_store", ["direct", "pgbouncer"], indirect=True, scope="module")

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -19,6 +20,7 @@ from tests.apiserver.support import Ledger, Tenant, agreement, eventually
 from tests.connections.clusters import OwnCluster
 from tests.connections.support import BRISK, assert_sound, figure, ledger, shown
 from tests.support.cluster import Api, Json
+from tests.support.dumps import dump, empty
 from tests.support.operator_process import OperatorProcess
 from tests.support.postgres import drop_database
 
@@ -159,6 +161,33 @@ LOST_ETCD = "etcd is lost, everything is in Git"
 LOST_STORE = "PostgreSQL and its backups are lost"
 OLD_DUMP = "PostgreSQL is lost, a dump is left"
 OLD_ETCD = "etcd is set back to a backup"
+
+
+BREAK_OFF = """
+    create function public.break_off() returns event_trigger language plpgsql as $$
+        begin raise exception 'broken off'; end $$;
+    create event trigger break_off on ddl_command_start when tag in ('CREATE TRIGGER')
+        execute function public.break_off();
+"""
+
+
+async def test_half_a_restore_is_seen_by_nobody(postgres: Postgres, database_url: str, tmp_path: Path) -> None:
+    """What guards the ledger is restored last: the page's restore shows all or, where it breaks off there, nothing."""
+    dump(postgres, database(database_url), tmp_path / "ipam.dump")
+    await empty(postgres, database(database_url))
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(BREAK_OFF)
+    (line,) = (line for line in commands(OLD_DUMP) if line.startswith("pg_restore "))
+    done = subprocess.run(
+        ["bash", "-c", line.replace("--dbname=ipam", f"--dbname={database_url}")],
+        cwd=tmp_path, env={**os.environ, "PATH": f"{postgres.bin}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    try:
+        assert "broken off" in done.stderr
+        assert await connection.fetchval("select to_regnamespace('ipam')") is None
+    finally:
+        await connection.close()
 
 
 @pytest.mark.unit

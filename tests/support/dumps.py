@@ -19,7 +19,7 @@ def dump(postgres: Postgres, database: str, file: Path) -> Path:
 async def restore(postgres: Postgres, database: str, file: Path) -> None:
     """Replace the database by what the file has, whoever is connected to it."""
     await empty(postgres, database)
-    _run(postgres, "pg_restore", "--exit-on-error", f"--dbname={database}", str(file))
+    _run(postgres, "pg_restore", "--exit-on-error", "--single-transaction", f"--dbname={database}", str(file))
 
 
 async def empty(postgres: Postgres, database: str) -> None:
