@@ -52,3 +52,14 @@ async def test_a_mistyped_pool_is_mended_in_place(tenant: Tenant) -> None:
     await tenant.reason("IPClaim", "claim", "PoolNotFound")
     await tenant.edit("IPClaim", "claim", poolRef={"name": "pool"})
     await tenant.bound("claim")
+
+
+async def test_of_two_that_overlap_the_first_is_served(tenant: Tenant) -> None:
+    """However fast they follow one another, and whichever name comes first."""
+    pairs = [(f"10.{number}.0.0/16", f"a{number:02}", f"b{number:02}") for number in range(10)]
+    for cidr, second, first in pairs:
+        await tenant.network(cidr, first)
+        await tenant.network(cidr, second)
+    for _, second, first in pairs:
+        await tenant.reason("IPNetwork", first, "Ready")
+        await tenant.reason("IPNetwork", second, "NetworkOverlap")

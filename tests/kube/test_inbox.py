@@ -191,3 +191,31 @@ def test_who_managed_the_spec_last() -> None:
     item = Item.of(Kind.CLAIM, seen)
     assert item.manager == "kubectl"
     assert "managedFields" not in item.meta
+
+
+async def test_what_is_newer_takes_the_place_of_what_is_in_work() -> None:
+    """Whether it has come already or comes while one waits; then nothing is left of it to be done again."""
+    inbox, uid = Inbox(Kind.CLAIM), uuid4()
+    inbox.put(item(uid))
+    await inbox.take(1)
+    inbox.put(item(uid, generation=2))
+    newer = await inbox.newer(uid)
+    assert newer is not None
+    assert newer.identity.generation == 2
+    waiting_for_it = asyncio.create_task(inbox.newer(uid))
+    await asyncio.sleep(0)
+    inbox.put(item(uid, generation=3))
+    newest = await waiting_for_it
+    assert newest is not None
+    assert newest.identity.generation == 3
+    inbox.done(uid, answered=3)
+    await asyncio.wait_for(inbox.settled(), 1)
+
+
+async def test_nothing_newer_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for it in vain is told so."""
+    monkeypatch.setattr("ipam_operator.kube.inbox._NEWS_SECONDS", 0.01)
+    inbox, uid = Inbox(Kind.CLAIM), uuid4()
+    inbox.put(item(uid))
+    await inbox.take(1)
+    assert await inbox.newer(uid) is None

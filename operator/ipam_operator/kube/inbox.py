@@ -18,6 +18,8 @@ from ipam_operator.kube.resources import FINALIZER, Kind
 
 Json = dict[str, Any]
 
+_NEWS_SECONDS: Final = 1.0
+"""So long the event of a change may take of which the API server has told us by a refusal."""
 _GONE: Final = 10_000
 """Ends that are remembered: more than come while one list is read."""
 
@@ -107,6 +109,7 @@ class Inbox:
         self._busy: set[UUID] = set()
         self._parked: dict[UUID, Item] = {}
         self._forced: set[UUID] = set()
+        self._awaited: dict[UUID, asyncio.Event] = {}
         self._answered: dict[UUID, tuple[int, float]] = {}
         self._let_go: set[UUID] = set()
         self._gone: OrderedDict[UUID, float] = OrderedDict()
@@ -137,6 +140,8 @@ class Inbox:
                 return
         if uid in self._busy:
             self._parked[uid] = item
+            if uid in self._awaited:
+                self._awaited[uid].set()
             if force:  # a nudge for what is in work may come too late for it: look once more afterwards
                 self._forced.add(uid)
             return
@@ -164,6 +169,20 @@ class Inbox:
         if item.dying:
             return item.held and item.uid not in self._let_go
         return not item.answered and self._answered_as(item.uid)[0] < item.identity.generation
+
+    async def newer(self, uid: UUID) -> Item | None:
+        """What has arrived, or arrives soon, of an object in work: it is in work now instead; None: nothing does."""
+        arrival = self._awaited.setdefault(uid, asyncio.Event())
+        try:
+            if uid not in self._parked:
+                async with asyncio.timeout(_NEWS_SECONDS):
+                    await arrival.wait()
+        except TimeoutError:
+            return None
+        finally:
+            self._awaited.pop(uid, None)
+        self._forced.discard(uid)
+        return self._parked.pop(uid, None)
 
     async def settled(self) -> None:
         """Return when nothing waits and nothing is in work."""

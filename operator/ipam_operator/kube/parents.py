@@ -108,19 +108,37 @@ class ParentReconciler:
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
-            items = await self._inbox.take(_CONCURRENT)
+            # A list after a restart comes in name order: who was first is told by the API server's clock.
+            items = sorted(await self._inbox.take(_CONCURRENT), key=_created)
             async with asyncio.TaskGroup() as group:
+                before = asyncio.Event()
+                before.set()
                 for item in items:
-                    group.create_task(self._reconcile(item))
+                    decided = asyncio.Event()
+                    group.create_task(self._reconcile(item, before, decided))
+                    before = decided
 
-    async def _reconcile(self, item: Item) -> None:
-        if item.dying and not (item.held or item.gone):
-            self._inbox.done(item.uid)
-            return
-        if not item.dying and not item.held and not (await self._hold(item)).done:
+    async def _reconcile(self, item: Item, before: asyncio.Event, decided: asyncio.Event) -> None:
+        """The store decides after `before`, and then `decided` is set: of two that overlap the first one is served."""
+        held = await self._held(item)
+        await before.wait()
+        outcome = None if held is None else await self._decide(held, decided)
+        decided.set()
+        if held is None or outcome is None:
             self._inbox.done(item.uid)  # changed or gone since: its next event brings it back
-            return
-        outcome = await self._decide(item)
+        else:
+            await self._follow(held, outcome)
+
+    async def _held(self, item: Item) -> Item | None:
+        """The object with our finalizer, or as it goes; None: there is nothing to do about it now."""
+        newest: Item | None = item
+        while newest is not None and not (newest.dying or newest.held):
+            if (await self._hold(newest)).done:
+                return newest
+            newest = await self._inbox.newer(item.uid)  # Kopf's own finalizer, for its timer, came in between
+        return newest if newest is not None and (newest.held or newest.gone) else None
+
+    async def _follow(self, item: Item, outcome: Outcome) -> None:
         match outcome:
             case Removed():
                 await self._removed(item)
@@ -132,7 +150,7 @@ class ParentReconciler:
                 self._conclude(item, outcome)
         self._inbox.done(item.uid, answered=None if item.dying else item.identity.generation)
 
-    async def _decide(self, item: Item) -> Outcome:
+    async def _decide(self, item: Item, decided: asyncio.Event) -> Outcome:
         for delay in CappedBackoff(0.2, 5.0):
             try:
                 return await (self._retire(item.identity) if item.dying else self._apply(item))
@@ -147,6 +165,7 @@ class ParentReconciler:
                     previous = known.status.get("reason")
                     if previous != document["reason"]:
                         self._write(known, document)
+                decided.set()  # everybody is told that the store is away
                 await asyncio.sleep(delay)
         raise AssertionError("the back-off is endless")
 
@@ -229,3 +248,7 @@ def _ready(conditions: Iterable[Mapping[str, Any]]) -> bool:
 def network_of(known: Known) -> str:
     """The name of the network that a pool refers to."""
     return str((known.item.spec.get("networkRef") or {}).get("name", ""))
+
+
+def _created(item: Item) -> str:
+    return str(item.meta.get("creationTimestamp", ""))
