@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ipam_operator.domain.model import ClaimRequest, Prefixes, Term
+from ipam_operator.domain.model import ClaimDetail, ClaimRequest, Prefixes, Term
 from ipam_operator.domain.outcome import Reason
 from tests.support.store import Store, claim, granted, network, only, pool, selector, texts
 
@@ -97,6 +97,23 @@ async def test_of_two_families_or_one(database_url: str) -> None:
         one = edited(one, selector=both, pool=both.place, count=1)
         assert texts(await store.ask(one)) == ["10.0.0.1", "2001:db8::1"]
         assert texts(await store.ask(edited(one, selector=four, pool=four.place, count=2))) == ["10.0.0.1", "10.0.0.2"]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_of_two_families_nothing_ends_that_is_asked_for(database_url: str, count: int) -> None:
+    """Twice as many addresses as the claim's count are what it asks for."""
+    async with Store(database_url) as store:
+        for cidr in ("10.0.0.0/24", "2001:db8::/64"):
+            await store.pool(cidr)
+        both = selector(dual=True)
+        one = claim(both, count=count)
+        await store.ask(one)
+        before = await store.held()
+        assert texts(await store.ask(edited(one, detail=ClaimDetail(description="another")))) == [
+            str(address) for address in before[one.identity.uid]
+        ]
+        assert await store.held() == before
+        assert await store.sql("select * from ipam.history where action = 'R'") == []
 
 
 async def test_a_place_that_is_not_there(database_url: str) -> None:

@@ -579,7 +579,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function due_now(p pool) 
 --     returns SETOF answer language sql immutable body 9b5940211ea4c3389dcfadd87ec8632c
 -- function end_misheld(its_namespace text, its_name text, uids uuid[], counts integer[], wishes inet[], lengths integer[], edits boolean[], actors text[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d79fa4f8913376b6826a7049c655c205
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 3c5c4f230b31459a3602300defaf3c17
 -- function end_retention(pool_namespace text, pool_name text, its_addr inet, its_actor text) 
 --     returns TABLE(namespace text, key text) language plpgsql security definer set search_path=ipam, pg_temp body e5b7307585407f7a868b4d604c7f1151
 -- function enqueue(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], lengths integer[], chosen integer[] DEFAULT NULL::integer[]) 

@@ -31,7 +31,7 @@ begin
                     else n.name <> s.network end) elsewhere
             from ipam.lease l join ipam.pool q on q.id = l.pool_id join ipam.network n on n.id = q.network_id
             where l.claim_uid = u.uid and l.released_at is null) h
-        cross join lateral (select h.addresses > u.count) too_many(surplus)
+        cross join lateral (select not coalesce(s.dual, false) and h.addresses > u.count) too_many(surplus)
         where u.edit and h.addresses > 0)
     select array_agg(j.uid) filter (where j.misheld) uids, array_agg(j.actor) filter (where j.misheld) actors,
         array_agg(j.uid) filter (where j.misheld is not true and j.surplus) wide,
