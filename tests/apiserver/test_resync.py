@@ -14,6 +14,7 @@ from tests.support.operator_process import OperatorProcess
 
 NUMBER = 200
 CEASELESS = {"IPAM_RESYNC_SECONDS": "0.02"}
+RARELY = {"IPAM_RESYNC_SECONDS": "3600", "IPAM_POOL_TIMER_SECONDS": "1"}
 BRISK = {"IPAM_RESYNC_SECONDS": "1", "IPAM_POOL_TIMER_SECONDS": "1", "IPAM_AUDIT_TIMER_SECONDS": "1"}
 
 
@@ -121,6 +122,17 @@ async def test_an_abandoned_lease_is_released(place: Tenant, books: Ledger, laun
         )
         == "ipam-operator:resync"
     )
+
+
+async def test_the_second_look_comes_soon(place: Tenant, books: Ledger, launch: Launch) -> None:
+    """Whoever waits for an address that nobody claims does not wait until everything is compared again."""
+    first = launch(RARELY)
+    await place.space(ranges=["10.0.0.5"])
+    await books.squat(place.namespace)
+    first.terminate()
+    launch(RARELY)
+    await place.claim("next")
+    await place.bound("next")
 
 
 async def test_finalizer_stripped_while_nobody_looked(place: Tenant, books: Ledger, launch: Launch) -> None:

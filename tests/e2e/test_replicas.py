@@ -25,7 +25,7 @@ def installed(release: Release) -> Release:
     """The chart on a database outside of all pods, with counters and audits that a test can wait for."""
     with timed("helm install --wait: operator on an external database"):
         release.install(
-            settings={"poolTimerSeconds": 1, "auditTimerSeconds": 1},
+            settings={"poolTimerSeconds": 1, "auditTimerSeconds": 1, "resyncSeconds": 8},
             admission={"recordDeletions": {"enabled": True}},
         )
     return release

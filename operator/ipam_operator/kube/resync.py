@@ -9,7 +9,7 @@ from functools import partial
 from uuid import UUID
 
 from ipam_operator import telemetry
-from ipam_operator.domain.findings import Plan
+from ipam_operator.domain.findings import Finding, Plan
 from ipam_operator.domain.model import Identity, ObjectRef
 from ipam_operator.errors import ClusterUnavailableError, StoreFaultError, StoreUnavailableError
 from ipam_operator.kube.apiserver import ApiServer
@@ -24,6 +24,7 @@ from ipam_operator.store.parents import Parents
 
 _MARGIN_SECONDS = 5.0
 """Beside the age of the list itself: a lease so young is not judged."""
+_SECOND_LOOK_SECONDS = 5.0
 _AFTER_CRD_CHANGE = (1.0, 3.0, 8.0)
 """Seconds after a CRD change: the API server ends watches silently while it rebuilds the kind's handler."""
 _log = logging.getLogger(__name__)
@@ -80,13 +81,16 @@ class ResyncLoop:
 
     async def run(self) -> None:
         """Work until cancelled."""
+        suspected: frozenset[Finding] = frozenset()
         while True:
             try:
                 plan = await self.run_once()
                 telemetry.resync_braked.set(plan.braked)
                 telemetry.last_success.labels("resync").set_to_current_time()
                 self.completed.set()
-                delay = self._interval
+                # What is seen for the first time is looked at again soon: addresses that nobody claims wait for it.
+                delay = self._interval if plan.suspects <= suspected else min(_SECOND_LOOK_SECONDS, self._interval)
+                suspected = plan.suspects
             except (StoreUnavailableError, StoreFaultError, ClusterUnavailableError) as error:
                 _log.warning("the resync waits: %s", error)
                 self.step = f"waiting, {error}"
