@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 
 from hack.acquire import acquire
@@ -25,6 +24,7 @@ from hack.stack import open_cluster
 from ipam_operator.store.migrate import migrate
 from tests.chart.support import CHART, PROFILES, STAMPING, Json
 from tests.conftest import StartOperator
+from tests.support.postgres import execute
 from tests.support.walkthrough import Command, follow, section, steps
 
 pytestmark = pytest.mark.apiserver
@@ -370,16 +370,6 @@ def owned(postgres: Postgres) -> Iterator[str]:
     asyncio.run(execute(postgres.url, *re.sub(r"\bipam\b", name, sql).strip().split(";\n")))
     yield f"postgresql://{name}:change-me@{LOOPBACK}:{postgres.port}/{name}"
     asyncio.run(execute(postgres.url, f"drop database {name} with (force)", f"drop role {name}"))
-
-
-async def execute(url: str, *statements: str) -> None:
-    """Each in a transaction of its own."""
-    connection = await asyncpg.connect(url)
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 def test_pages_are_followed(applied: Cluster, postgres: Postgres, owned: str, tmp_path: Path) -> None:

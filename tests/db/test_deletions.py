@@ -6,6 +6,7 @@ from datetime import timedelta
 from random import randrange
 
 import asyncpg
+import pytest
 
 from ipam_operator import telemetry
 from ipam_operator.domain.model import ClaimRequest
@@ -66,30 +67,25 @@ async def test_who_asked_has_deleted_it(database_url: str) -> None:
         await store.assert_history_is_ledger()
 
 
-async def test_one_of_two_is_nobody(database_url: str) -> None:
-    """Two who ask within the time that a request may take: either may have been refused."""
+@pytest.mark.parametrize(
+    ("requests", "deleter"),
+    [
+        pytest.param({"alice": "50 s", "bob": "0 s"}, "tester", id="either of two may have been refused"),
+        pytest.param(
+            {"alice": "70 s", "bob": "0 s"}, "bob", id="whom another finds alive was refused to who was first"
+        ),
+        pytest.param({"alice": LONG_AGO}, "tester", id="somebody may have asked of whom nobody could tell"),
+    ],
+)
+async def test_only_who_must_have_deleted_it_is_named(
+    database_url: str, requests: dict[str, str], deleter: str
+) -> None:
+    """By when they asked: a request takes a minute at most, and after five minutes it may have been another one."""
     async with Store(database_url) as store:
         held = await held_claim(store)
-        await asked(store, held, "alice", ago="50 s")
-        await asked(store, held, "bob")
-        assert await ended_by(store, held) == "tester"
-
-
-async def test_who_was_refused_has_not_deleted_it(database_url: str) -> None:
-    """Who asked longer ago than a request may take, of a claim that another finds alive, was refused."""
-    async with Store(database_url) as store:
-        held = await held_claim(store)
-        await asked(store, held, "alice", ago="70 s")
-        await asked(store, held, "bob")
-        assert await ended_by(store, held) == "bob"
-
-
-async def test_whom_nobody_told_of_may_have_deleted_it(database_url: str) -> None:
-    """A request of long ago was refused, and then somebody asked of whom the API server could not tell."""
-    async with Store(database_url) as store:
-        held = await held_claim(store)
-        await asked(store, held, "alice", ago=LONG_AGO)
-        assert await ended_by(store, held) == "tester"
+        for actor, ago in requests.items():
+            await asked(store, held, actor, ago=ago)
+        assert await ended_by(store, held) == deleter
 
 
 async def test_only_deletions_are_deleted_by_somebody(database_url: str) -> None:

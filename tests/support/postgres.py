@@ -38,7 +38,8 @@ class PooledUrl(str):
         return url
 
 
-async def _execute(url: str, *statements: str) -> None:
+async def execute(url: str, *statements: str) -> None:
+    """Each in a transaction of its own."""
     connection = await asyncpg.connect(url)
     try:
         for statement in statements:
@@ -52,9 +53,9 @@ def make_template(postgres: Postgres) -> str:
     from ipam_operator.store.migrate import migrate
 
     async def make() -> None:
-        await _execute(postgres.url_for(MAINTENANCE), f'CREATE DATABASE "{TEMPLATE}"')
+        await execute(postgres.url_for(MAINTENANCE), f'CREATE DATABASE "{TEMPLATE}"')
         await migrate(postgres.url_for(TEMPLATE))
-        await _execute(
+        await execute(
             postgres.url_for(MAINTENANCE),
             f"CREATE ROLE {OPERATOR} LOGIN PASSWORD '{OPERATOR_PASSWORD}' IN ROLE ipam_operator",
         )
@@ -79,7 +80,7 @@ async def create_database(postgres: Postgres, template: str | None = None) -> st
     name = f"t_{uuid4().hex[:12]}"
     source = f' TEMPLATE "{template}"' if template else ""
     # Settings of a database are no part of its copy; the others of `ipam.set_limits` are limits that some tests exceed.
-    await _execute(
+    await execute(
         postgres.url_for(MAINTENANCE),
         f'CREATE DATABASE "{name}"{source}',
         *([f'ALTER DATABASE "{name}" SET jit = off'] if template else []),
@@ -91,7 +92,7 @@ async def drop_database(postgres: Postgres, name: str) -> None:
     """Drop a database, whoever is still connected; a server that a test left stopped is started first."""
     if not postgres.pid:
         postgres.start()
-    await _execute(postgres.url_for(MAINTENANCE), f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    await execute(postgres.url_for(MAINTENANCE), f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 async def session_state(pooled: str, servers: int) -> list[str]:

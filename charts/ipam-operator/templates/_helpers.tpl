@@ -113,6 +113,13 @@ owner: {name: {{ .name | quote }}, key: {{ .key | quote }}}
 {{- end -}}
 {{- end }}
 
+{{/* Where the API server is, as peers of a NetworkPolicy; nothing: anywhere. */}}
+{{- define "ipam.apiServerPeers" -}}
+{{- $peers := list -}}
+{{- range .Values.networkPolicy.apiServer.cidrs -}}{{- $peers = append $peers (dict "ipBlock" (dict "cidr" .)) -}}{{- end -}}
+{{- with $peers -}}{{- toYaml . -}}{{- end -}}
+{{- end }}
+
 {{/* Of the webhook that is told who deletes: the Secret with its token. */}}
 {{- define "ipam.webhookName" -}}
 {{ include "ipam.fullname" . }}-webhook

@@ -188,7 +188,7 @@ async def run(settings: Settings, login: Login = login) -> None:
             port_file=settings.health_port_file,
         )
         serving = _lead(app, api, operator, leadership, settings, asked)
-        told = [] if app.deletions is None else [*deletions.serving(app.deletions, settings)]
+        told = [] if app.deletions is None else deletions.serving(app.deletions, settings)
         try:
             await first_of([probing, serving, _wait(asked), *told])
         finally:

@@ -122,12 +122,13 @@ class ParentReconciler:
         """The store decides after `before`, and then `decided` is set: of two that overlap the first one is served."""
         held = await self._held(item)
         await before.wait()
-        outcome = None if held is None else await self._decide(held, decided)
-        decided.set()
-        if held is None or outcome is None:
+        if held is None:
+            decided.set()
             self._inbox.done(item.uid)  # changed or gone since: its next event brings it back
-        else:
-            await self._follow(held, outcome)
+            return
+        outcome = await self._decide(held, decided)
+        decided.set()
+        await self._follow(held, outcome)
 
     async def _held(self, item: Item) -> Item | None:
         """The object with our finalizer, or as it goes; None: there is nothing to do about it now."""
