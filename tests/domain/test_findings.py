@@ -46,6 +46,16 @@ def test_a_confirmation_lets_the_brake_go() -> None:
     assert len(plan(found, frozenset(found), live=60, brake=BRAKE, confirmed=True).release) == 60
 
 
+def test_the_brake_counts_those_that_are_not_judged_yet() -> None:
+    """Sixty of which some are too young for the second look are sixty, not a few now and the others next time."""
+    found = orphans(60)
+    first = plan(found, frozenset(), live=60, brake=BRAKE, confirmed=False)
+    second = plan(found[:36], first.suspects, live=60, brake=BRAKE, confirmed=False)
+    assert (second.release, second.braked) == ((), 60)
+    third = plan(found, second.suspects, live=60, brake=BRAKE, confirmed=False)
+    assert (third.release, third.braked) == ((), 60)
+
+
 def test_what_was_braked_stays_suspected() -> None:
     """After the confirmation no third look is needed."""
     found = orphans(60)

@@ -145,9 +145,11 @@ def plan(
         drifted=_of(seen, FindingType.DRIFT),
         unbacked=_of(seen, FindingType.UNBACKED),
     )
-    orphans = sum(one.type is FindingType.ORPHAN for one in twice)
-    if brake.stops(orphans, live) and not confirmed:
-        return replace(found, release=(), suspects=frozenset(abandoned), braked=orphans)
+    if any(one.type is FindingType.ORPHAN for one in twice) and not confirmed:
+        # Also those that are too young to be judged this time: in two halves as many would be released.
+        orphans = len(_claims({*abandoned, *suspects}, {FindingType.ORPHAN}))
+        if brake.stops(orphans, live):
+            return replace(found, release=(), suspects=frozenset(abandoned), braked=orphans)
     return found
 
 
