@@ -618,10 +618,12 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns uuid[] language sql body 4e091fcc26f790426639700a23ee4e78
 -- function heed_edits(its_namespace text, its_name text, uids uuid[], spec_generations bigint[], actors text[], details uuid[], leases interval[], renewals timestamp with time zone[], reserves boolean[]) 
 --     returns SETOF answer language plpgsql body 2acb65fa12438491fbf79d1fa7ee990b
+-- function heed_growth() 
+--     returns void language plpgsql body 81029a842aec2e2d239c22921809c984
 -- function heed_kind(p pool) 
 --     returns void language sql body 40662729f2320b09baf0f36eb58daadc
 -- function held(uids uuid[]) 
---     returns SETOF answer language sql stable body 6cf052b1c9e855727f3f35278e8434ef
+--     returns SETOF answer language sql stable body 44a35eb60215c8cebc98e9c12ba69d2b
 -- function held_outside(p integer, new_lo inet[], new_hi inet[], lim integer) 
 --     returns TABLE(total bigint, addr inet, namespace text, name text) language sql stable security definer set search_path=ipam, pg_temp body 13bae0cf55284b41c5069de598b460df
 -- function high(a inet) 
@@ -841,9 +843,9 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function strangers_queue(pool_name text) 
 --     returns text language sql immutable body d4fba53dc39f258fb4de7c564564364e
 -- function sweep(p integer, lim integer) 
---     returns integer language plpgsql set plan_cache_mode=force_generic_plan body 4ee6453a29af0ed439efc81d1a469087
+--     returns integer language plpgsql set plan_cache_mode=force_generic_plan body ba6c6d6adf502dc708144df0c102f0a6
 -- function sweep_pools(uids uuid[], lim integer) 
---     returns bigint language plpgsql security definer set search_path=ipam, pg_temp body 9007602c1ffeb104d1f14062bb214e94
+--     returns bigint language plpgsql security definer set search_path=ipam, pg_temp body c675bb72d970d02d813b33c5fe3d2beb
 -- function take(p pool, n bigint) 
 --     returns inet[] language plpgsql body e56c36bba1acbdd1b55bf570fd206d97
 -- function take_blocks(p pool, length integer, n bigint) 

@@ -45,6 +45,12 @@ declare
     lowest inet;
     prefixes boolean;
 begin
+    -- Mostly nothing is. By its order that is one look into an index, whatever PostgreSQL believes of the table.
+    if coalesce((
+            select l.reusable_at from ipam.lease l where l.pool_id = p and l.released_at is not null
+            order by l.reusable_at limit 1) > now(), true) then
+        return 0;
+    end if;
     with due as (
         select l.pool_id, l.addr from ipam.lease l
         where l.pool_id = p and l.released_at is not null and l.reusable_at <= now()

@@ -75,8 +75,12 @@ create or replace function ipam.held(uids uuid[]) returns setof ipam.answer lang
         jsonb_build_object(
             'pool', p.name, 'poolNamespace', p.namespace, 'mac', min(l.mac::text),
             'expiresAt', min(t.expires_at), 'reserved', coalesce(bool_or(t.reserved), false), 'prefixes', p.of_prefixes)
-    from ipam.lease l join ipam.pool p on p.id = l.pool_id left join ipam.term t on t.claim_uid = l.claim_uid
-    where l.claim_uid = any(uids) and l.released_at is null
+    from (select distinct a from unnest(uids) a) u(uid)
+    -- Each by itself: to a session that planned while there were no leases, going through all of them looks cheaper.
+    cross join lateral (
+        select q.* from ipam.lease q where q.claim_uid = u.uid and q.released_at is null offset 0) l
+    join ipam.pool p on p.id = l.pool_id
+    left join lateral (select q.expires_at, q.reserved from ipam.term q where q.claim_uid = u.uid offset 0) t on true
     group by l.claim_uid, p.id
 $$;
 

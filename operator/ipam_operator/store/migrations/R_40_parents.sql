@@ -263,6 +263,20 @@ create or replace function ipam.pool_counters(uids uuid[])
     where p.uid = any(uids)
 $$;
 
+-- Let PostgreSQL look again at tables that are four times as large as when it last did: sessions keep the plans that they
+-- made of smaller ones, of an empty one that go through all of it, and autovacuum comes once in a minute.
+create or replace function ipam.heed_growth() returns void language plpgsql as $$
+declare
+    grown text;
+begin
+    select string_agg(c.oid::regclass::text, ', ') into grown from pg_class c
+    where c.relnamespace = 'ipam'::regnamespace and c.relkind = 'r' and not c.relispartition
+        and pg_relation_size(c.oid) / current_setting('block_size')::int > 16 + 4 * greatest(c.relpages, 0);
+    if grown is not null then
+        execute 'analyze (skip_locked) ' || grown;
+    end if;
+end $$;
+
 -- Sweep pools whose addresses have cooled, in id order; returns how many became free. LRU pools keep them in the
 -- ledger on purpose: their age is the order in which they are used again.
 create or replace function ipam.sweep_pools(uids uuid[], lim int) returns bigint language plpgsql as $$
@@ -270,6 +284,7 @@ declare
     p ipam.pool;
     total bigint := 0;
 begin
+    perform ipam.heed_growth();
     for p in
         select q.* from ipam.pool q where q.uid = any(uids) and q.strategy <> 'LeastRecentlyUsed' and exists (
             select from ipam.lease l
