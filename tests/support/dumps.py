@@ -22,6 +22,16 @@ async def restore(postgres: Postgres, database: str, file: Path) -> None:
     _run(postgres, "pg_restore", "--exit-on-error", "--single-transaction", f"--dbname={database}", str(file))
 
 
+async def restore_without(postgres: Postgres, database: str, file: Path, kind: str) -> None:
+    """Replace the database by what a restore that makes one thing after the other has before it makes any `kind`."""
+    await empty(postgres, database)
+    entries = _run(postgres, "pg_restore", "--list", str(file), local=True).splitlines()
+    assert any(f" {kind} " in entry for entry in entries)
+    chosen = file.with_suffix(".list")
+    chosen.write_text("\n".join(entry for entry in entries if f" {kind} " not in entry))
+    _run(postgres, "pg_restore", "--exit-on-error", f"--use-list={chosen}", f"--dbname={database}", str(file))
+
+
 async def empty(postgres: Postgres, database: str) -> None:
     """Replace the database by an empty one, whoever is connected to it."""
     connection = await asyncpg.connect(postgres.url_for(MAINTENANCE))
@@ -32,8 +42,8 @@ async def empty(postgres: Postgres, database: str) -> None:
         await connection.close()
 
 
-def _run(postgres: Postgres, program: str, *arguments: str) -> None:
-    where = (f"--host={LOOPBACK}", f"--port={postgres.port}", f"--username={OWNER}")
+def _run(postgres: Postgres, program: str, *arguments: str, local: bool = False) -> str:
+    where = () if local else (f"--host={LOOPBACK}", f"--port={postgres.port}", f"--username={OWNER}")
     done = subprocess.run(
         [str(postgres.bin / program), *where, *arguments],
         env={**os.environ, "PGPASSWORD": postgres.password},
@@ -43,3 +53,4 @@ def _run(postgres: Postgres, program: str, *arguments: str) -> None:
     )
     if done.returncode != 0:
         raise RuntimeError(f"{program} failed:\n{done.stderr}")
+    return done.stdout

@@ -517,7 +517,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function adopt(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], actors text[], claim_of integer[], claim_addrs inet[], gone uuid[]) 
 --     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 8134f9fd17726c1fb6c326a7680f5429
 -- function allocate(pool_namespace text, pool_name text, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[] DEFAULT NULL::text[], leases interval[] DEFAULT NULL::interval[], renewals timestamp with time zone[] DEFAULT NULL::timestamp with time zone[], priorities integer[] DEFAULT NULL::integer[], macs macaddr[] DEFAULT NULL::macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[], resources text[] DEFAULT NULL::text[], renews boolean[] DEFAULT NULL::boolean[]) 
---     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 319c3798785f9c3df8eafb5712aac316
+--     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body b421250205ff7c519769176b2b1b2206
 -- function allocate_selected(its_namespace text, its_name text, its_tenant text, its_labels jsonb, its_type text, its_network text, its_family integer, its_length integer, its_dual boolean, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], wishes inet[], actors text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], leases interval[], renewals timestamp with time zone[], priorities integer[], macs macaddr[], retains boolean[] DEFAULT NULL::boolean[], reserves boolean[] DEFAULT NULL::boolean[], reservations text[] DEFAULT NULL::text[], lengths integer[] DEFAULT NULL::integer[], edits boolean[] DEFAULT NULL::boolean[], resources text[] DEFAULT NULL::text[], renews boolean[] DEFAULT NULL::boolean[]) 
 --     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body 2d5c4b31c441e38636808441e55b1c99
 -- function answered(uids uuid[]) 
@@ -563,7 +563,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function compare(uids uuid[], shown text[], ending uuid[], ends timestamp with time zone[]) 
 --     returns TABLE(finding text, claim_uid uuid, pool_uid uuid, pool_namespace text, pool_name text, network_uid uuid, namespace text, name text, generation bigint, addrs text, age_seconds double precision) language sql stable security definer set plan_cache_mode=force_custom_plan, search_path=ipam, pg_temp body 87b77e7932e26f4b6d373f54ad0e61bb
 -- function compared(its_run text) 
---     returns boolean language sql security definer set search_path=ipam, pg_temp body 1a6820c8f4c8a5eb807524918eec8ff5
+--     returns boolean language sql security definer set search_path=ipam, pg_temp body 130070ebf6e892651c097a2fa3f52961
 -- function confirm(its_what text, seconds double precision) 
 --     returns void language sql security definer set search_path=ipam, pg_temp body b34947afa784eabef6e480a54f18dcd0
 -- function confirmed(its_what text) 
@@ -603,7 +603,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function full_up(p pool) 
 --     returns text[] language plpgsql stable body 4939de9fcae0c1e6109a4c96c4c5ea43
 -- function grant_leases(p pool, uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], addrs inet[], beside boolean DEFAULT false, its_reason text DEFAULT NULL::text) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body d333f0513e6f16ed9e3b347574b256a4
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body 7def1caa6192a46ce889ce644b393ca2
 -- function grant_part(p pool, w waiting, addrs inet[], beside boolean) 
 --     returns SETOF answer language plpgsql body b389b51d5dd57492418225230cda46b9
 -- function guard(entrances text[]) 
@@ -614,6 +614,8 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 --     returns boolean language sql stable body 2494e201460c1da3161be8db857c8078
 -- function head_of_queue(p pool, full_up text[], fits bigint, lim integer) 
 --     returns SETOF waiting language plpgsql stable set plan_cache_mode=force_generic_plan body aa30fa64640d630f631cc9a0f81b3ee4
+-- function heed_comparison(its_reason text) 
+--     returns void language plpgsql stable body 03131c8abeed4447368c381e9acd9757
 -- function heed_consent(p pool) 
 --     returns uuid[] language sql body 4e091fcc26f790426639700a23ee4e78
 -- function heed_edits(its_namespace text, its_name text, uids uuid[], spec_generations bigint[], actors text[], details uuid[], leases interval[], renewals timestamp with time zone[], reserves boolean[]) 
@@ -635,7 +637,9 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function inherit_pool(heir uuid, its_id integer) 
 --     returns void language sql security definer set search_path=ipam, pg_temp body 93db0274e6bd8719f3f14e41bf32f463
 -- function is_compared() 
---     returns boolean language plpgsql stable security definer set search_path=ipam, pg_temp body a16ea4e2679d60ba2bbd273f9978c776
+--     returns boolean language plpgsql stable security definer set search_path=ipam, pg_temp body b6527b8d2e28d431769a2822665554c3
+-- function is_whole() 
+--     returns boolean language plpgsql stable body 3e58a60ecbdf74cba60d3c0dc6c214d5
 -- function keep_retained(it integer, its_namespace text, its_name text) 
 --     returns void language sql body 4d04e87f7f926e5e02aa5ab99a516e9d
 -- function keep_terms(uids uuid[], spec_generations bigint[], ends timestamp with time zone[], acted boolean[], leases interval[], renewals timestamp with time zone[], reserves boolean[]) 
@@ -651,7 +655,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function lead(me text, seconds double precision) 
 --     returns bigint language sql security definer set search_path=ipam, pg_temp body 9c45ddd57d41c39c42ef271f9404ad25
 -- function lease_inserted() 
---     returns trigger language plpgsql body 4cc9b9a9d2d8c3f1373c40add04ae101
+--     returns trigger language plpgsql body 43152e998541ee64d989f74900ec4dbf
 -- function lease_size(l lease, length integer) 
 --     returns numeric language sql immutable body 44ea08c91b1be1c066636b58bafb7256
 -- function lease_updated() 
@@ -857,7 +861,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function take_oldest(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 260d49cef7f65d5682bb260f6a6f9e54
 -- function take_over(pools integer[], uids uuid[], spec_generations bigint[], namespaces text[], names text[], counts integer[], actors text[], reservations text[], lengths integer[]) 
---     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body c0f3382b9782d8caa404a215ca12bc73
+--     returns SETOF answer language plpgsql set plan_cache_mode=force_generic_plan body a368cc90f05b4e789a5f5cbc733a8167
 -- function take_random(p integer, n bigint) 
 --     returns inet[] language plpgsql set plan_cache_mode=force_generic_plan body 09d27cea63a337c4f68a24f988c9a53e
 -- function tenant_namespaces() 

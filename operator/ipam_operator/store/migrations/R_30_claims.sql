@@ -11,6 +11,7 @@ declare
     macs boolean := ipam.any_macs();
     prefixes jsonb := case when p.of_prefixes then '{"prefixes": true}' end;
 begin
+    perform ipam.heed_comparison(its_reason);
     if p.quota is not null or exists (select from unnest(namespaces) n where n <> p.namespace) then
         insert into ipam.held_by as h (pool_id, namespace, held)
         select p.id, u.namespace, sum(u.count) from unnest(namespaces, counts) u(namespace, count)
@@ -380,6 +381,7 @@ begin
             select f.lo, f.hi into l, h from ipam.free_range f
             where f.pool_id = p.id and f.hi >= coalesce(p.low_hi, '0.0.0.0') order by f.hi limit 1;
             if found then
+                perform ipam.heed_comparison(null);
                 if l = h then
                     delete from ipam.free_range f where f.pool_id = p.id and f.hi = h;
                     if random() < 0.02 then

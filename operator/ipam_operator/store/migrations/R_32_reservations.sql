@@ -42,6 +42,7 @@ begin
         select * into p from ipam.pool q where q.id = r.pool_id;
         continue when ipam.closed_to(p, namespaces[k]) is not null;
         continue when masklen(r.addrs[1]) <> coalesce(lengths[k], p.default_length);
+        perform ipam.heed_comparison(null);
         fence := nextval('ipam.lease_generation');
         select * into old from ipam.lease l where l.claim_uid = r.claim_uid and l.released_at is null and l.ordinal = 0;
         update ipam.lease l set released_at = greatest(now(), l.allocated_at), reusable_at = greatest(now(), l.allocated_at),

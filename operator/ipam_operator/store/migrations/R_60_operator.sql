@@ -22,15 +22,23 @@ begin
         from pg_database d where d.datname = current_database());
 end $$;
 
+-- Whether no restore is under way: triggers come after all tables have their rows and indexes.
+create or replace function ipam.is_whole() returns boolean language plpgsql stable as $$
+begin
+    return exists (
+        select from pg_trigger t where t.tgrelid = 'ipam.lease'::regclass and t.tgname = 'lease_inserted');
+end $$;
+
 -- Whether the store has what claims show; no cluster's store has nothing to compare.
 create or replace function ipam.is_compared() returns boolean language plpgsql stable as $$
 begin
-    return not exists (select from ipam.cluster c where c.compared is distinct from ipam.store_run());
+    return ipam.is_whole()
+        and not exists (select from ipam.cluster c where c.compared is distinct from ipam.store_run());
 end $$;
 
 -- From now on the store may grant, if it is still in the run `its_run`; says whether it is.
 create or replace function ipam.compared(its_run text) returns boolean language sql as $$
-    update ipam.cluster set compared = its_run where compared is distinct from its_run;
+    update ipam.cluster set compared = its_run where compared is distinct from its_run and ipam.is_whole();
     select ipam.is_compared();
 $$;
 
