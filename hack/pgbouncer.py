@@ -4,7 +4,6 @@ Debian's program, installed or unpacked beside it: installing would start a serv
 """
 
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -14,12 +13,13 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
 
-from hack.places import cache, is_root, locked, open_ground, temporary
+from hack.debian import unpacked
+from hack.places import temporary
 from hack.postgres import LOOPBACK, OWNER, Postgres, free_port, server_user
 from hack.processes import TIED, end, spawn, wait_ready
-from hack.steps import step
 
-INSTALL = "apt-get install -y --no-install-recommends pgbouncer"
+PROGRAM = Path("usr", "sbin", "pgbouncer")
+"""Where Debian's package has it."""
 SERVERS = 3
 """Connections to PostgreSQL per database: fewer than clients, so that two statements of one client get two of them."""
 START_SECONDS = 20.0
@@ -34,55 +34,20 @@ def find() -> tuple[Path, Mapping[str, str]]:
     places = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin"))
     if installed := shutil.which("pgbouncer", path=places):
         return Path(installed), {}
-    return _unpacked()
-
-
-def _unpacked() -> tuple[Path, Mapping[str, str]]:
-    base = open_ground() / "cache" if is_root() else cache()
-    home = base / "pgbouncer"
-    program = home / "usr" / "sbin" / "pgbouncer"
-    with locked(home):
-        if not _runs(program, home):
-            with step("PgBouncer: none on this machine, unpacking Debian's"):
-                shutil.rmtree(home, ignore_errors=True)
-                _download(home)
-    if not _runs(program, home):
-        raise RuntimeError(f"no PgBouncer: {INSTALL}")
-    return program, _libraries(home)
+    home = unpacked("pgbouncer", _runs, r"libc-?ares\S*|libevent\S*")
+    return home / PROGRAM, _libraries(home)
 
 
 def _libraries(home: Path) -> Mapping[str, str]:
     return {"LD_LIBRARY_PATH": os.pathsep.join(str(path) for path in sorted(home.glob("usr/lib/*-linux-gnu")))}
 
 
-def _runs(program: Path, home: Path) -> bool:
+def _runs(home: Path) -> bool:
     try:
-        command = [str(program), "--version"]
+        command = [str(home / PROGRAM), "--version"]
         return subprocess.run(command, env=_libraries(home), capture_output=True, check=False).returncode == 0
     except OSError:
         return False
-
-
-def _download(home: Path) -> None:
-    """Debian's package, and of its dependencies the libraries that few machines have."""
-    home.mkdir()
-    try:
-        if is_root():  # an image's package lists are often empty
-            _quietly("apt-get", "update", directory=home)
-        needs = _quietly("apt-cache", "depends", "pgbouncer", directory=home)
-        libraries = re.findall(r"Depends: (libc-?ares\S*|libevent\S*)", needs)
-        unconfined = ("-o", "APT::Sandbox::User=root") if is_root() else ()
-        _quietly("apt-get", *unconfined, "download", "pgbouncer", *libraries, directory=home)
-        for package in sorted(home.glob("*.deb")):
-            _quietly("dpkg-deb", "--extract", str(package), ".", directory=home)
-            package.unlink()
-    except (OSError, subprocess.CalledProcessError) as failure:
-        words = getattr(failure, "stderr", "") or str(failure)
-        raise RuntimeError(f"no PgBouncer: {INSTALL} (and no package: {words.strip()})") from failure
-
-
-def _quietly(*command: str, directory: Path) -> str:
-    return subprocess.run(command, cwd=directory, check=True, capture_output=True, text=True).stdout
 
 
 class PgBouncer:

@@ -93,8 +93,10 @@ def launch(operator: StartOperator) -> Launch:
     """Starts operators with these settings; all are stopped afterwards."""
     start: Any = operator  # a dictionary of settings cannot be typed against its other keywords
 
-    def launched(settings: Mapping[str, str] | None = None, *, ready: bool = True) -> OperatorProcess:
-        process: OperatorProcess = start(ready=ready, **(settings or {}))
+    def launched(
+        settings: Mapping[str, str] | None = None, *, ready: bool = True, kubeconfig: Path | None = None
+    ) -> OperatorProcess:
+        process: OperatorProcess = start(ready=ready, kubeconfig=kubeconfig, **(settings or {}))
         return process
 
     return launched

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final, Protocol, Self
 from uuid import uuid4
 
@@ -73,7 +74,9 @@ def addresses(seen: Json) -> list[str]:
 class Launch(Protocol):
     """Starts one more operator on the test's own database."""
 
-    def __call__(self, settings: Mapping[str, str] | None = None, *, ready: bool = True) -> OperatorProcess: ...
+    def __call__(
+        self, settings: Mapping[str, str] | None = None, *, ready: bool = True, kubeconfig: Path | None = None
+    ) -> OperatorProcess: ...
 
 
 class Tenant:

@@ -124,3 +124,20 @@ async def test_pools_do_not_overlap(tenant: Tenant) -> None:
     await tenant.edit("IPPool", "pool", ranges=["10.0.0.0/26"])
     await tenant.reason("IPPool", "other", "Ready")
     assert await tenant.address() == "10.0.0.64"
+
+
+async def test_success_is_no_event(tenant: Tenant) -> None:
+    """Events tell what needs a person: what was served, changed, renewed and released leaves none."""
+    await tenant.space("10.0.0.0/28", coolDown="1h")
+    await tenant.claims(["one", "two"])
+    await tenant.claim("many", count=3, lease="24h", reclaimPolicy="Retain")
+    await tenant.bound("one", "two", "many")
+    await tenant.edit("IPClaim", "many", renewedAt="2026-01-31T12:00:00Z", hostname="db.example")
+    await tenant.edit("IPPool", "pool", strategy="Random")
+    await tenant.delete("IPClaim", "one", "many")
+    await tenant.gone("IPClaim", "one", "many")
+    await tenant.claim("many")
+    await tenant.bound("many")
+    await tenant.claim("refused", address=(await tenant.address("two")))
+    await tenant.events("refused", "AddressConflict")  # Events are posted in turn: none that came before is to come
+    assert {event["involvedObject"]["name"] for event in (await tenant.all("Event")).values()} == {"refused"}
