@@ -51,7 +51,7 @@ _NEXT_HOST: Final = (
 )
 """The host does not serve; another one may."""
 _UNCOMPARED: Final = "IPAM1"
-"""Our own SQLSTATE, see `ipam.lease_inserted`."""
+"""Our own SQLSTATE, see `ipam.heed_comparison`."""
 _CONNECT_SECONDS: Final = 10.0
 _HOST_SECONDS: Final = 3.0
 """For one of several hosts, of which the dead ones may swallow what is sent to them."""
