@@ -37,7 +37,7 @@ HEARTBEAT_SECONDS = 15.0
 #: A recipe of its own: who only works on the API tier never builds it.
 NODE_RECIPE = ROOT / "hack" / "node-programs"
 NODE_PROGRAMS = ("kubelet", "kube-proxy", "kube-scheduler", "coredns", "pause")
-NODE_INPUTS = ("go.mod", "go.sum", "build.sh", "coredns/go.mod", "coredns/go.sum", "pause/main.go")
+NODE_INPUTS = ("go.mod", "go.sum", "build.sh", "coredns/go.mod", "coredns/go.sum", "coredns/main.go", "pause/main.go")
 
 
 def answers(*command: str) -> bool:

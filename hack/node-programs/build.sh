@@ -27,7 +27,7 @@ programs=(kubelet kube-proxy kube-scheduler)
 for p in "${programs[@]}"; do                       # -v: a line for each package, which the caller counts
   say "$p $kube"; go build -v -ldflags "$flags" -o "$out/$p" "k8s.io/kubernetes/cmd/$p"
 done
-say "coredns"; (cd coredns && go build -v -ldflags "-s -w" -o "$out/coredns" github.com/coredns/coredns)
+say "coredns"; (cd coredns && go build -v -ldflags "-s -w" -o "$out/coredns" .)
 say "pause"; go build -v -ldflags "-s -w" -o "$out/pause" ./pause
 (cd "$out" && sha256sum "${programs[@]}" coredns pause > SHA256SUMS)
 echo "$key" > "$out/.key"

@@ -12,7 +12,7 @@ import pytest
 from ipam_operator.domain.model import ClaimDetail, ClaimRequest, PoolRequest, Term
 from tests.support.store import Store, claim
 
-LEASES = 16_000
+LEASES = 8_000
 TURNS = 5
 TERM = Term(timedelta(minutes=10))
 _numbers = count(1)
