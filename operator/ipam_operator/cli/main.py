@@ -12,11 +12,10 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-import uvloop
-
 from ipam_operator import __version__
 from ipam_operator.app import opened
 from ipam_operator.cli import history, laptop
+from ipam_operator.cli.loops import Loop
 from ipam_operator.cli.table import table
 from ipam_operator.config import Settings, load
 from ipam_operator.domain.model import ObjectRef
@@ -48,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load(laptop.environment(options, os.environ) if options.command == "operator" else None)
         _log_from(settings.log_level)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=Loop) as runner:
             return runner.run(_until_sigterm(work(settings, options))) or 0
     except KeyboardInterrupt:  # where nothing had begun that would have to be ended in order
         return 130
