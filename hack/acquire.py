@@ -89,7 +89,7 @@ def acquire(environment: Mapping[str, str] = os.environ) -> Source:
     say(f"    control plane: {source.way} - {source.why}")
     if source.way is not Way.BUILD:
         return source
-    with step("building the control plane, about 6 minutes on 2 cores, once"), locked(facts.cache):
+    with step("building the control plane, about 4 minutes on 2 cores, once"), locked(facts.cache):
         if lack_of_build(facts.cache):  # another has not built it while we waited
             build(facts)
     return Source(Way.CACHE, "just built", facts.cache)
@@ -174,7 +174,7 @@ def node_programs() -> Path:
     lack = lack_of_build(target, NODE_PROGRAMS)
     say(f"    node programs: {lack or f'built before, checksums match: {target}'}")
     if lack:
-        with step("building the programs of a node, about 4 minutes on 2 cores, once"), locked(target):
+        with step("building the programs of a node, about 1 minute on 2 cores, once"), locked(target):
             if lack_of_build(target, NODE_PROGRAMS):
                 _build_node_programs(target)
     return target
