@@ -26,6 +26,11 @@ def need(programs: Mapping[str, str]) -> None:
     install(set(absent.values()), absent)
 
 
+def install_command(*packages: str) -> str:
+    """What a person types to have these packages."""
+    return f"apt-get install -y --no-install-recommends {' '.join(packages)}"
+
+
 def install(names: Iterable[str], missing: Iterable[str]) -> None:
     """Install these packages, for what is missing without them.
 
@@ -33,7 +38,7 @@ def install(names: Iterable[str], missing: Iterable[str]) -> None:
         RuntimeError: we are not root, or apt-get failed; one line with the command that helps.
     """
     packages, lack = sorted(names), f"missing {', '.join(missing)}"
-    command = f"apt-get install -y --no-install-recommends {' '.join(packages)}"
+    command = install_command(*packages)
     if not (is_root() and shutil.which("apt-get")):
         raise RuntimeError(f"{lack}: sudo {command}")
     with step(f"apt-get install {' '.join(packages)}"):

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from hack.apt import install_command
 from hack.places import cache, is_root, locked, open_ground
 from hack.steps import step
 
@@ -28,12 +29,8 @@ def unpacked(package: str, works: Callable[[Path], bool], libraries: str = "") -
                 shutil.rmtree(home, ignore_errors=True)
                 _download(package, libraries, home)
     if not works(home):
-        raise RuntimeError(f"no {package}: {_install(package)}")
+        raise RuntimeError(f"no {package}: {install_command(package)}")
     return home
-
-
-def _install(package: str) -> str:
-    return f"apt-get install -y --no-install-recommends {package}"
 
 
 def _download(package: str, libraries: str, home: Path) -> None:
@@ -50,7 +47,7 @@ def _download(package: str, libraries: str, home: Path) -> None:
             file.unlink()
     except (OSError, subprocess.CalledProcessError) as failure:
         words = getattr(failure, "stderr", "") or str(failure)
-        raise RuntimeError(f"no {package}: {_install(package)} (and no package: {words.strip()})") from failure
+        raise RuntimeError(f"no {package}: {install_command(package)} (and no package: {words.strip()})") from failure
 
 
 def _quietly(*command: str, directory: Path) -> str:

@@ -49,13 +49,12 @@ async def test_g3_an_operator_whose_clock_is_a_day_off(
         if "expiresAt" in seen["status"]:
             assert datetime.fromisoformat(seen["status"]["expiresAt"]) - allocated == HOUR
 
-    sooner = {
-        "status": {"expiresAt": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
-    }  # a lease is as long as its claim shows
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    sooner = {"status": {"expiresAt": now}}  # the resync gives a lease the time that its claim shows
     await place.api.patch("IPClaim", place.namespace, "ends", sooner, subresource="status")
     await books.execute("update ipam.term t set expires_at = now() + interval '1 s' from ipam.lease l"
                         " where l.claim_uid = t.claim_uid and l.name = 'ends'")  # fmt: skip
-    await place.edit("IPClaim", "renewed", lease="2h", renewedAt=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+    await place.edit("IPClaim", "renewed", lease="2h", renewedAt=now)
     over = await place.reason("IPClaim", "ends", "ExpiredAllocation")
     assert "address" not in over["status"]
     await place.delete("IPClaim", "leaves")

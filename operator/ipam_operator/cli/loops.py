@@ -21,7 +21,7 @@ class Loop(uvloop.Loop):
             return await super().create_connection(*args, sock=sock, **options)
         except BaseException:
             # At once, since nobody has taken the number meanwhile.
-            if sock is not None and sock.fileno() >= 0 and not is_open(sock.fileno()):
+            if sock is not None and not is_open(sock.fileno()):
                 sock.detach()
             raise
 
