@@ -1,6 +1,7 @@
 """`make sbom`: what the image's locked requirements are, whose, and under which licences, as CycloneDX."""
 
 import hashlib
+import os
 import shutil
 import sys
 import tempfile
@@ -26,7 +27,9 @@ def make() -> int:
         subject = installed(LOCK, Path(scratch) / "venv")
         options = ("--pyproject", str(ROOT / "pyproject.toml"), "--mc-type", "application", "--output-reproducible")
         command = [str(generator), "-W", "ignore", "-m", "cyclonedx_py", "environment", *options]
-        run([*command, "--output-file", str(SBOM), str(subject)])
+        draft = SBOM.with_suffix(f".{os.getpid()}")  # whoever reads it meanwhile finds all of the one before
+        run([*command, "--output-file", str(draft), str(subject)])
+        draft.replace(SBOM)
     say(f"    {SBOM.relative_to(ROOT)}")
     return 0
 
