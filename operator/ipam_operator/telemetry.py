@@ -42,7 +42,7 @@ rate_limited = Counter(
 releases = Counter("ipam_releases", "Leases released.", ["cause"], registry=REGISTRY)
 deletions = Counter(
     "ipam_deletions",
-    "Requests to delete claims that the API server told of: `noted`, or `lost`.",
+    "Requests to delete claims that the API server told of: `noted`, or `lost` since the store did not answer.",
     ["result"],
     registry=REGISTRY,
 )

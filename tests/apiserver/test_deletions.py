@@ -1,10 +1,11 @@
-"""Who deletes claims, told by the API server to the operator's webhook: in history, and never in the way."""
+"""Who deletes claims, told by the API server to the operator's webhook: in history, and never unseen."""
 
 import secrets
 import ssl
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -23,6 +24,7 @@ NAME = "deletions.ipclaims.ipam.dotmac.io"
 RBAC = "rbac.authorization.k8s.io"
 CONFIGURATIONS = "apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 UNKNOWN = "unknown"
+HOLDS_NOBODY_UP = pytest.mark.parametrize("values", [{"failurePolicy": "Ignore"}], ids=["Ignore"])
 
 
 @dataclass
@@ -32,6 +34,7 @@ class Webhook:
     operator: OperatorProcess
     url: str
     authority: Path
+    directory: Path
     place: Tenant
     books: Ledger
 
@@ -48,6 +51,13 @@ class Webhook:
         """Ask for a claim's deletion, as the administrator or as another user."""
         path = self.place.api.path("IPClaim", self.place.namespace, name)
         await self.place.api.request("DELETE", path, as_user=user, **options)
+
+    async def refusal(self, name: str, user: str) -> str:
+        """What a user is told whose deletion is refused; the claim lives on."""
+        with pytest.raises(ApiError) as refused:
+            await self.delete(name, user)
+        assert "deletionTimestamp" not in (await self.place.get("IPClaim", name))["metadata"]
+        return str(refused.value)
 
     async def hears(self) -> bool:
         """Whether it was told of a deletion: the API server takes its time to notice that it shall."""
@@ -69,10 +79,11 @@ class Webhook:
         )
 
 
-def configuration(url: str, authority: Path, namespace: str) -> Json:
-    """The chart's, for one namespace and an operator on this machine."""
-    made = one(render({"admission": {"recordDeletions": {"enabled": True}}}), "ValidatingWebhookConfiguration", NAME)
-    made["metadata"]["name"] = f"deletions-{namespace}"
+def configuration(url: str, authority: Path, namespace: str, name: str = "deletions", **values: str) -> Json:
+    """The chart's with these values, for one namespace and a server on this machine."""
+    chart = render({"admission": {"recordDeletions": {"enabled": True, **values}}})
+    made = one(chart, "ValidatingWebhookConfiguration", NAME)
+    made["metadata"]["name"] = f"{name}-{namespace}"
     (webhook,) = made["webhooks"]
     webhook["clientConfig"] = {"url": url, "caBundle": b64encode(authority.read_bytes()).decode()}
     webhook["namespaceSelector"] = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
@@ -98,9 +109,31 @@ def directory(certificate: Pki, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def values() -> dict[str, str]:
+    """The chart's."""
+    return {}
+
+
+@asynccontextmanager
+async def in_force(place: Tenant, body: Json) -> AsyncIterator[None]:
+    """A webhook's configuration, while this lasts."""
+    await place.api.request("POST", CONFIGURATIONS, body=body)
+    try:
+        yield
+    finally:
+        await place.api.request("DELETE", f"{CONFIGURATIONS}/{body['metadata']['name']}")
+
+
 @pytest_asyncio.fixture
 async def webhook(
-    place: Tenant, books: Ledger, launch: Launch, certificate: Pki, directory: Path, tmp_path: Path
+    place: Tenant,
+    books: Ledger,
+    launch: Launch,
+    certificate: Pki,
+    directory: Path,
+    tmp_path: Path,
+    values: dict[str, str],
 ) -> AsyncIterator[Webhook]:
     """In force in the test's namespace, where alice and bob may delete claims."""
     port = tmp_path / "webhook-port"
@@ -112,17 +145,48 @@ async def webhook(
     bindings = f"apis/{RBAC}/v1/namespaces/{place.namespace}/rolebindings"
     binding = {"metadata": {"name": "edit"}, "roleRef": role, "subjects": subjects}
     await place.api.request("POST", bindings, body=binding)
-    body = configuration(url, certificate.authority, place.namespace)
-    await place.api.request("POST", CONFIGURATIONS, body=body)
-    it = Webhook(operator, url, certificate.authority, place, books)
+    it = Webhook(operator, url, certificate.authority, directory, place, books)
     await place.space()
-    try:
+    async with in_force(place, configuration(url, certificate.authority, place.namespace, **values)):
         await eventually(it.hears, "the API server tells of deletions")
         yield it
+    if operator.running:
+        await place.close()
+
+
+@pytest_asyncio.fixture
+async def somebody_else(certificate: Pki, place: Tenant) -> AsyncIterator[None]:
+    """Another webhook in the test's namespace, which has nothing of alice's deleted: nobody answers for it."""
+    other = configuration("https://127.0.0.1:1/", certificate.authority, place.namespace, "others")
+    (hook,) = other["webhooks"]
+    hook["matchConditions"] = [{"name": "alice", "expression": "request.userInfo.username == 'alice'"}]
+    async with in_force(place, other):
+        yield
+
+
+async def again(launch: Launch, webhook: Webhook) -> None:
+    """Another operator, where the API server looks for the first one."""
+    port = webhook.url.split("/")[2].rpartition(":")[2]
+    webhook.operator = launch({"IPAM_WEBHOOK_DIRECTORY": str(webhook.directory), "IPAM_WEBHOOK_PORT": port})
+
+
+async def ten(webhook: Webhook) -> list[str]:
+    """Claims that hold addresses."""
+    names = [f"held-{number}" for number in range(10)]
+    await webhook.place.claims(names)
+    await webhook.place.bound(*names)
+    return names
+
+
+@asynccontextmanager
+async def away(webhook: Webhook) -> AsyncIterator[None]:
+    """The store, for whoever asks to delete."""
+    await webhook.books.execute("begin")
+    await webhook.books.execute("lock table ipam.deletion in access exclusive mode")
+    try:
+        yield
     finally:
-        await place.api.request("DELETE", f"{CONFIGURATIONS}/{body['metadata']['name']}")
-        if operator.running:
-            await place.close()
+        await webhook.books.execute("rollback")
 
 
 async def test_history_names_who_deleted(webhook: Webhook) -> None:
@@ -181,6 +245,62 @@ async def test_nobody_else_is_believed(webhook: Webhook) -> None:
     assert await webhook.deleter("held") == "alice"
 
 
+async def test_nobody_deletes_unseen(webhook: Webhook, launch: Launch) -> None:
+    """While the operator is gone no claim is deleted, and whoever asks is told by which webhook."""
+    place = webhook.place
+    await place.claim("held")
+    await place.bound("held")
+    webhook.operator.terminate()
+    started = time.monotonic()
+    assert NAME in await webhook.refusal("held", "alice")
+    assert time.monotonic() - started < PATIENCE
+    await again(launch, webhook)
+    await webhook.delete("held", "bob")
+    assert await webhook.deleter("held") == "bob"
+
+
+@pytest.mark.usefixtures("somebody_else")
+async def test_whom_others_refused_is_never_named(webhook: Webhook, launch: Launch) -> None:
+    """Alice is noted, and refused by somebody else; then bob finds no operator, and comes again when it is there."""
+    place = webhook.place
+    await place.claims(["held", "kept"])
+    await place.bound("held", "kept")
+    for name in ("held", "kept"):
+        assert "https://127.0.0.1:1/" in await webhook.refusal(name, "alice")
+    assert await webhook.books.value("select count(*) from ipam.deletion where actor = 'alice'") == 2
+    webhook.operator.terminate()
+    for name in ("held", "kept"):
+        assert NAME in await webhook.refusal(name, "bob")
+    await again(launch, webhook)
+    await webhook.delete("held", "bob")
+    assert await webhook.deleter("held") == UNKNOWN
+    await webhook.books.execute("update ipam.deletion set at = at - interval '61 s'")
+    await webhook.delete("kept", "bob")
+    assert await webhook.deleter("kept") == "bob"
+
+
+async def test_a_store_that_is_away_is_told(webhook: Webhook) -> None:
+    """A store that does not answer costs one deletion a few seconds, the next ones nothing; whoever asks knows why."""
+    names = await ten(webhook)
+    async with away(webhook):
+        started = time.monotonic()
+        for name in names:
+            assert "allocation store does not answer" in await webhook.refusal(name, "alice")
+        assert time.monotonic() - started < len(names)
+    assert webhook.operator.metrics().total("ipam_deletions_total", result="lost") == len(names)
+
+    async def deleted() -> bool:
+        try:
+            await webhook.delete("held-0", "alice")
+        except ApiError:
+            return False
+        return True
+
+    await eventually(deleted, "claims can be deleted again")
+    assert await webhook.deleter("held-0") == "alice"
+
+
+@HOLDS_NOBODY_UP
 async def test_nobody_waits_for_who_is_away(webhook: Webhook, launch: Launch) -> None:
     """While the operator is gone claims are deleted all the same; the next one does not know by whom."""
     place = webhook.place
@@ -194,21 +314,19 @@ async def test_nobody_waits_for_who_is_away(webhook: Webhook, launch: Launch) ->
     assert await webhook.deleter("held") == UNKNOWN
 
 
-async def test_nobody_waits_for_a_store_that_is_away(webhook: Webhook, books: Ledger) -> None:
+@HOLDS_NOBODY_UP
+async def test_nobody_waits_for_a_store_that_is_away(webhook: Webhook) -> None:
     """A store that does not answer costs one deletion a few seconds, the others nothing, and all of them the name."""
-    place = webhook.place
-    names = [f"held-{number}" for number in range(10)]
-    await place.claims(names)
-    await place.bound(*names)
-    await books.execute("begin")
-    await books.execute("lock table ipam.deletion in access exclusive mode")
-    started = time.monotonic()
-    for name in names:
-        await webhook.delete(name, "alice")
-    assert time.monotonic() - started < len(names)
-    assert webhook.operator.metrics().total("ipam_deletions_total", result="lost") == len(names)
-    await books.execute("rollback")
+    names = await ten(webhook)
+    async with away(webhook):
+        started = time.monotonic()
+        for name in names:
+            await webhook.delete(name, "alice")
+        assert time.monotonic() - started < len(names)
+        assert webhook.operator.metrics().total("ipam_deletions_total", result="lost") == len(names)
     assert {await webhook.deleter(name) for name in names} == {UNKNOWN}
+
+    place = webhook.place
 
     async def noted() -> bool:
         await place.claim("next")
@@ -216,7 +334,7 @@ async def test_nobody_waits_for_a_store_that_is_away(webhook: Webhook, books: Le
         await webhook.delete("next", "alice")
         await place.gone("IPClaim", "next")
         last = "select actor from ipam.history where namespace = $1 and action = 'R' order by at desc limit 1"
-        return bool(await books.value(last, place.namespace) == "alice")
+        return bool(await webhook.books.value(last, place.namespace) == "alice")
 
     await eventually(noted, "whoever deletes is known again")
 

@@ -433,7 +433,8 @@ def test_deletions_are_told_where_the_operator_listens(tmp_path: Path) -> None:
     service = found["clientConfig"]["service"]
     assert service["path"] == f"/deletions/{b64decode(secret['token']).decode()}"
     assert len(service["path"]) > 40
-    assert found["failurePolicy"] == "Ignore"
+    assert found["failurePolicy"] == "Fail"
+    assert webhook({"failurePolicy": "Ignore"})[1]["failurePolicy"] == "Ignore"
     (port,) = (row for row in one(objects, "Service")["spec"]["ports"] if row["port"] == service["port"])
     (pod,) = (pod for name, pod in pods(objects) if name == "ipam-operator")
     (container,) = pod["containers"]

@@ -63,6 +63,7 @@ async def test_scaled_down_and_up_again(installed: Release, place: Tenant, books
         await flow.served(20)
         tally = await flow.finish()
     say(f"scaled 2 -> 1 -> 2: {tally}")
+    assert tally.refused == 0, "who goes in order leaves nobody without an answer"
     await agreement(place, books)
     assert len(installed.pods()) == 2
 
@@ -127,6 +128,7 @@ async def test_leader_that_leaves_hands_over(installed: Release, place: Tenant, 
         await flow.served(60)
         tally = await flow.finish()
     say(f"leader's pod deleted: {tally}")
+    assert tally.refused == 0, "who goes in order leaves nobody without an answer"
     assert (await installed.leader())["metadata"]["name"] != before["metadata"]["name"]
     assert tally.longest < LEADER_SECONDS
     await agreement(place, books)
@@ -147,6 +149,7 @@ async def test_node_is_drained(installed: Release, place: Tenant, books: Ledger)
         await flow.served(20)
         tally = await flow.finish()
     say(f"leader's node drained: {tally}")
+    assert tally.refused == 0, "who goes in order leaves nobody without an answer"
     await agreement(place, books)
     try:
         # Both replicas are on the last node now, and nothing can take their place: one may go, the other has to stay.

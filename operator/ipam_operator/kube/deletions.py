@@ -1,4 +1,4 @@
-"""Who deletes claims. The API server says so to an admission webhook alone, and this is one that never refuses.
+"""Who deletes claims. The API server says so to an admission webhook alone, and this is one that judges nothing.
 
 https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/
 """
@@ -22,13 +22,14 @@ from ipam_operator.kube.listening import listen
 from ipam_operator.store.deletions import Deletions
 
 _NOTE_SECONDS: Final = 2.0
-"""Whoever deletes does not wait longer for the store: the end of their claim is then put down to `unknown`."""
+"""Whoever deletes does not wait longer for the store."""
 _PAUSE_SECONDS: Final = 10.0
 """So long nobody waits after one has waited in vain: a namespace of a thousand claims would take half an hour to go."""
 _REVIEW_BYTES: Final = 4 << 20
 """More than the API server stores of one object."""
 _RELOAD_SECONDS: Final = 60.0
 """Certificates are replaced long before they end."""
+_UNNOTED: Final = "who deletes this claim cannot be noted: the allocation store does not answer; try again in a moment"
 _log = logging.getLogger(__name__)
 
 
@@ -83,10 +84,11 @@ class _Notes:
         self._deletions = deletions
         self._pause_until = 0.0
 
-    async def take(self, asked: DeletionReview) -> None:
+    async def take(self, asked: DeletionReview) -> bool:
         """Note who asks, or count it as lost."""
         noted = time.monotonic() >= self._pause_until and await self._noted(asked)
         telemetry.deletions.labels("noted" if noted else "lost").inc()
+        return noted
 
     async def _noted(self, asked: DeletionReview) -> bool:
         try:
@@ -95,13 +97,17 @@ class _Notes:
         except (TimeoutError, StoreUnavailableError, StoreFaultError) as error:
             if isinstance(error, TimeoutError):
                 self._pause_until = time.monotonic() + _PAUSE_SECONDS
-            _log.warning("who deletes claim %s will not be known: %r", asked.claim, error)
+            _log.warning("who asks to delete claim %s could not be noted: %r", asked.claim, error)
             return False
         return True
 
 
 def reviews(deletions: Deletions, token: Callable[[], bytes]) -> web.Application:
-    """What answers the API server: yes, always. Nobody else knows the path, so nobody else is believed."""
+    """What answers the API server: yes, once it is noted who asks.
+
+    Else 500, whose text alone the API server passes on, and the webhook's `failurePolicy` decides. Nobody else knows
+    the path, so nobody else is believed.
+    """
     notes = _Notes(deletions)
 
     async def review(request: web.Request) -> web.Response:
@@ -111,8 +117,8 @@ def reviews(deletions: Deletions, token: Callable[[], bytes]) -> web.Application
             asked = DeletionReview.read(await request.read())
         except ValueError as error:
             raise web.HTTPBadRequest(text=f"{error}\n") from error
-        if asked.decides:
-            await notes.take(asked)
+        if asked.decides and not await notes.take(asked):
+            raise web.HTTPInternalServerError(text=_UNNOTED)
         return web.json_response(asked.allowed())
 
     app = web.Application(client_max_size=_REVIEW_BYTES)
