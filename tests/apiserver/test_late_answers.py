@@ -1,4 +1,4 @@
-"""A storm of answers that nobody waits for: who waits is told before."""
+"""A storm of answers: those that nobody waits for go last, and no more are asked for than can be on their way."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -61,3 +61,30 @@ async def test_who_waits_is_told_before(place: Tenant, server: ApiServer) -> Non
     assert told == ["new", STORM[-1], STORM[-1], *STORM[:-1]]
     seen = await place.all("IPClaim")
     assert {seen[name]["status"]["reason"] for name in found} == {"Allocated"}
+
+
+async def has_room(writer: Writer) -> bool:
+    """Whether whoever asks now need not wait."""
+    try:
+        async with asyncio.timeout(0):
+            await writer.room()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def test_answers_that_cannot_be_on_their_way_leave_no_room(place: Tenant, server: ApiServer) -> None:
+    """While as many wait as there are connections, nobody needs another answer; late ones stand behind it anyway."""
+    first, *late = (await targets(place, *STORM[:4])).values()
+    writer, told = Writer(server, 1), list[object]()
+    for target in late:
+        writer.status(target, STATUS, told.append, late=True)
+    assert await has_room(writer)
+    writer.status(first, STATUS, told.append)
+    assert not await has_room(writer)
+    running = asyncio.create_task(writer.run())
+    async with asyncio.timeout(PATIENCE):
+        await writer.room()
+    assert len(told) <= 1
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

@@ -29,6 +29,7 @@ class Samples:
         self.add(side, f"{name} waits", *burst.waits)
         self.add(side, f"{name} writer cpu", burst.used.writer_cpu / number * 1e6)
         self.add(side, f"{name} api cpu", burst.used.api_cpu / number * 1e6)
+        self.add(side, f"{name} machine cpu", burst.used.machine_cpu / number * 1e6)
         self.add(side, f"{name} writes", burst.used.writes / number)
 
     def burst(self, name: str, *, judged: bool) -> list[Figure]:
@@ -38,6 +39,7 @@ class Samples:
             self._compared(f"{name}: writes of it per claim", f"{name} writes", "", at_most=1.01),
             self._compared(f"{name}: CPU of the writer per claim", f"{name} writer cpu", "us"),
             self._compared(f"{name}: CPU of the API server per claim", f"{name} api cpu", "us"),
+            self._compared(f"{name}: CPU of all processes per claim", f"{name} machine cpu", "us"),
             self._waits(f"{name}: wait", f"{name} waits", 0.5),
             self._waits(f"{name}: wait", f"{name} waits", 0.99),
         ]

@@ -21,6 +21,12 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def machine_cpu_seconds() -> float:
+    """Time that all cores have worked, for whomever: users, API server, its store, database and writer."""
+    user, nice, system, _idle, _iowait, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + irq + softirq) / _TICKS
+
+
 def memory_mb(pid: int) -> float:
     """Resident memory in megabytes."""
     found = re.search(r"^VmRSS:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
@@ -58,12 +64,14 @@ class Usage:
     writer_cpu: float
     api_cpu: float
     writes: float
+    machine_cpu: float
 
     def since(self, earlier: "Usage") -> "Usage":
         """What was used in between."""
-        return Usage(self.writer_cpu - earlier.writer_cpu, self.api_cpu - earlier.api_cpu, self.writes - earlier.writes)
+        ours, others = vars(self), vars(earlier)
+        return Usage(**{name: ours[name] - others[name] for name in ours})
 
 
 async def usage(users: Users, writer: int, api_server: int) -> Usage:
     """Everything so far."""
-    return Usage(cpu_seconds(writer), cpu_seconds(api_server), await api_writes(users))
+    return Usage(cpu_seconds(writer), cpu_seconds(api_server), await api_writes(users), machine_cpu_seconds())

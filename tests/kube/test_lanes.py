@@ -63,6 +63,27 @@ async def test_a_batch_is_bounded() -> None:
     assert calls == [[1, 2], [3, 4], [5]]
 
 
+async def test_what_comes_before_there_is_room_joins_the_call() -> None:
+    """Whoever waits for room waits in the batch, not behind it; a key that has nothing to do asks for none."""
+    calls: list[list[int]] = []
+    room, finished = asyncio.Event(), asyncio.Event()
+
+    async def work(_key: str, items: list[int]) -> None:
+        calls.append(items)
+        finished.set()
+
+    lanes: Lanes[str, int] = Lanes(work, 10, room.wait)
+    lanes.put("a", 1)
+    await asyncio.sleep(0.01)
+    lanes.put("a", 2, 3)
+    await asyncio.sleep(0.01)
+    assert calls == []
+    assert lanes.waiting("a") == (1, 2, 3)
+    room.set()
+    await finished.wait()
+    assert calls == [[1, 2, 3]]
+
+
 async def test_a_failed_lane_ends_run() -> None:
     """A bug in the work ends the operator instead of stalling one pool silently."""
 

@@ -1,4 +1,4 @@
-"""Natural batching: per key one call in flight; what arrives meanwhile joins the next. No timer, no added delay."""
+"""Natural batching: per key one call in flight; what arrives meanwhile joins the next. No timer."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -8,15 +8,26 @@ K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
+async def _always() -> None:
+    pass
+
+
 class Lanes(Generic[K, T]):
     """`work(key, items)` is called with at most `limit` items, and never twice at once for one key.
 
     An empty `items` is a nudge: the key asked for work without an item (somebody may be served now).
     `work` must not raise; a lane that fails ends the operator, which is what `run` is awaited for.
+
+    Args:
+        work: does it.
+        limit: of items in one call.
+        room: awaited before a call: what comes meanwhile joins it.
     """
 
-    def __init__(self, work: Callable[[K, list[T]], Awaitable[None]], limit: int) -> None:
-        self._work, self._limit = work, limit
+    def __init__(
+        self, work: Callable[[K, list[T]], Awaitable[None]], limit: int, room: Callable[[], Awaitable[object]] = _always
+    ) -> None:
+        self._work, self._limit, self._room = work, limit, room
         self._items: dict[K, list[T]] = {}
         self._tasks: dict[K, asyncio.Task[None]] = {}
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -46,6 +57,7 @@ class Lanes(Generic[K, T]):
     async def _drain(self, key: K) -> None:
         try:
             while key in self._items:
+                await self._room()
                 items = self._items.pop(key)
                 if len(items) > self._limit:
                     self._items[key] = items[self._limit :]

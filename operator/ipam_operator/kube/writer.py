@@ -53,6 +53,8 @@ class Writer:
         self._newest: dict[UUID, _Write] = {}
         self._others: deque[_Write] = deque()
         self._wake = asyncio.Semaphore(0)
+        self._room = asyncio.Event()
+        self._room.set()
 
     def status(self, target: Target, status: Mapping[str, Any], done: Done, *, late: bool = False) -> None:
         """Replace the object's status; a newer answer overtakes one that is not yet on its way.
@@ -85,6 +87,10 @@ class Writer:
         body: list[Json] = [{"op": "test", "path": at, "value": FINALIZER}, {"op": "remove", "path": at}]
         self._other(_Write(item.target, body, "", [done]))
 
+    async def room(self) -> None:
+        """Wait while more answers are here than can be on their way: another one would only wait behind them."""
+        await self._room.wait()
+
     async def run(self) -> None:
         """Write until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -99,7 +105,10 @@ class Writer:
         while True:
             await self._wake.acquire()
             if self._statuses:
-                await self._write_status(self._statuses.popleft())
+                uid = self._statuses.popleft()
+                if len(self._statuses) < self._workers:
+                    self._room.set()
+                await self._write_status(uid)
             elif self._others:
                 await self._attempt(self._others.popleft())
             elif self._late:
@@ -117,7 +126,12 @@ class Writer:
             self._line_up(uid)
 
     def _line_up(self, uid: UUID) -> None:
-        (self._late if self._status[uid].late else self._statuses).append(uid)
+        if self._status[uid].late:
+            self._late.append(uid)
+        else:
+            self._statuses.append(uid)
+            if len(self._statuses) >= self._workers:
+                self._room.clear()
         self._wake.release()
 
     async def _attempt(self, write: _Write) -> None:
@@ -153,7 +167,6 @@ class Writer:
                 return
             self._status[write.target.uid] = write
             if write.target.uid not in self._writing:
-                self._statuses.append(write.target.uid)
-                self._wake.release()
+                self._line_up(write.target.uid)
         else:
             self._other(write)
