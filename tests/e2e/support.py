@@ -174,10 +174,12 @@ class Release:
 
     def describe(self) -> str:
         """What a failed test leaves behind: pods, events, logs."""
+        logs = ("logs", "-l", f"app.kubernetes.io/instance={RELEASE}", "--tail=40", "--prefix", "--all-containers")
         wanted: Sequence[Sequence[str]] = (
             ("get", "pods", "-o", "wide"),
             ("get", "events", "--sort-by=.lastTimestamp"),
-            ("logs", "-l", f"app.kubernetes.io/instance={RELEASE}", "--tail=40", "--prefix", "--all-containers"),
+            logs,
+            (*logs, "--previous"),
         )
         said = []
         for arguments in wanted:
