@@ -299,7 +299,7 @@ class ClaimReconciler:
         return lambda reply: self._standing.written(outcome, done=reply.done)
 
     async def _release(self, _lane: str, items: list[Item]) -> None:
-        # Of who deleted only the store may know (ADR 11): never a guess.
+        # Of who deleted only the store may know (ADR 11, 12): never a guess.
         ended = [(Release(item.uid, retain=_retain(item)), places.asked(item)) for item in items]
         for delay in _STORE_DELAYS:
             try:
