@@ -32,8 +32,12 @@ async def test_the_later_lease_is_right(place: Tenant, books: Ledger, launch: La
     await eventually(agreed, "the ledger has the later leases")
     event, *_ = await place.events("behind", "AddressChanged")
     assert "10.0.0.70 was shown here and is not held any more" in event["message"]
-    after = await place.bound("behind", "ahead")
-    assert after["behind"]["status"]["addresses"] == before["behind"]["status"]["addresses"]
-    assert after["ahead"]["status"]["addresses"] == ["10.0.0.80"]
+
+    async def told() -> bool:
+        after = await place.bound("behind", "ahead")
+        shown = {name: one["status"]["addresses"] for name, one in after.items()}
+        return shown == {"behind": before["behind"]["status"]["addresses"], "ahead": ["10.0.0.80"]}
+
+    await eventually(told, "statuses show them, after the Event")
     # The next look may come before the status is written, and say so once more.
     assert {one["involvedObject"]["name"] for one in (await place.all("Event")).values()} == {"behind"}
