@@ -59,10 +59,14 @@ class Webhook:
         assert "deletionTimestamp" not in (await self.place.get("IPClaim", name))["metadata"]
         return str(refused.value)
 
+    async def hold(self, *names: str) -> None:
+        """Claims with their addresses."""
+        await self.place.claims(names)
+        await self.place.bound(*names)
+
     async def hears(self) -> bool:
         """Whether it was told of a deletion: the API server takes its time to notice that it shall."""
-        await self.place.claim("probe")
-        await self.place.bound("probe")
+        await self.hold("probe")
         await self.delete("probe")
         await self.place.gone("IPClaim", "probe")
         return self.operator.metrics().total("ipam_deletions_total", result="noted") > 0
@@ -170,14 +174,6 @@ async def again(launch: Launch, webhook: Webhook) -> None:
     webhook.operator = launch({"IPAM_WEBHOOK_DIRECTORY": str(webhook.directory), "IPAM_WEBHOOK_PORT": port})
 
 
-async def ten(webhook: Webhook) -> list[str]:
-    """Claims that hold addresses."""
-    names = [f"held-{number}" for number in range(10)]
-    await webhook.place.claims(names)
-    await webhook.place.bound(*names)
-    return names
-
-
 @asynccontextmanager
 async def away(webhook: Webhook) -> AsyncIterator[None]:
     """The store, for whoever asks to delete."""
@@ -192,8 +188,7 @@ async def away(webhook: Webhook) -> AsyncIterator[None]:
 async def test_history_names_who_deleted(webhook: Webhook) -> None:
     """Each claim its own user, also of a collection that is deleted at once."""
     place = webhook.place
-    await place.claims(["mine", "yours", "one", "two"])
-    await place.bound("mine", "yours", "one", "two")
+    await webhook.hold("mine", "yours", "one", "two")
     await webhook.delete("mine", "alice")
     await webhook.delete("yours", "bob")
     assert (await webhook.deleter("mine"), await webhook.deleter("yours")) == ("alice", "bob")
@@ -247,9 +242,7 @@ async def test_nobody_else_is_believed(webhook: Webhook) -> None:
 
 async def test_nobody_deletes_unseen(webhook: Webhook, launch: Launch) -> None:
     """While the operator is gone no claim is deleted, and whoever asks is told by which webhook."""
-    place = webhook.place
-    await place.claim("held")
-    await place.bound("held")
+    await webhook.hold("held")
     webhook.operator.terminate()
     started = time.monotonic()
     assert NAME in await webhook.refusal("held", "alice")
@@ -262,9 +255,7 @@ async def test_nobody_deletes_unseen(webhook: Webhook, launch: Launch) -> None:
 @pytest.mark.usefixtures("somebody_else")
 async def test_whom_others_refused_is_never_named(webhook: Webhook, launch: Launch) -> None:
     """Alice is noted, and refused by somebody else; then bob finds no operator, and comes again when it is there."""
-    place = webhook.place
-    await place.claims(["held", "kept"])
-    await place.bound("held", "kept")
+    await webhook.hold("held", "kept")
     for name in ("held", "kept"):
         assert "https://127.0.0.1:1/" in await webhook.refusal(name, "alice")
     assert await webhook.books.value("select count(*) from ipam.deletion where actor = 'alice'") == 2
@@ -281,7 +272,8 @@ async def test_whom_others_refused_is_never_named(webhook: Webhook, launch: Laun
 
 async def test_a_store_that_is_away_is_told(webhook: Webhook) -> None:
     """A store that does not answer costs one deletion a few seconds, the next ones nothing; whoever asks knows why."""
-    names = await ten(webhook)
+    names = [f"held-{number}" for number in range(10)]
+    await webhook.hold(*names)
     async with away(webhook):
         started = time.monotonic()
         for name in names:
@@ -303,9 +295,7 @@ async def test_a_store_that_is_away_is_told(webhook: Webhook) -> None:
 @HOLDS_NOBODY_UP
 async def test_nobody_waits_for_who_is_away(webhook: Webhook, launch: Launch) -> None:
     """While the operator is gone claims are deleted all the same; the next one does not know by whom."""
-    place = webhook.place
-    await place.claim("held")
-    await place.bound("held")
+    await webhook.hold("held")
     webhook.operator.terminate()
     started = time.monotonic()
     await webhook.delete("held", "alice")
@@ -317,7 +307,8 @@ async def test_nobody_waits_for_who_is_away(webhook: Webhook, launch: Launch) ->
 @HOLDS_NOBODY_UP
 async def test_nobody_waits_for_a_store_that_is_away(webhook: Webhook) -> None:
     """A store that does not answer costs one deletion a few seconds, the others nothing, and all of them the name."""
-    names = await ten(webhook)
+    names = [f"held-{number}" for number in range(10)]
+    await webhook.hold(*names)
     async with away(webhook):
         started = time.monotonic()
         for name in names:
@@ -326,15 +317,12 @@ async def test_nobody_waits_for_a_store_that_is_away(webhook: Webhook) -> None:
         assert webhook.operator.metrics().total("ipam_deletions_total", result="lost") == len(names)
     assert {await webhook.deleter(name) for name in names} == {UNKNOWN}
 
-    place = webhook.place
-
     async def noted() -> bool:
-        await place.claim("next")
-        await place.bound("next")
+        await webhook.hold("next")
         await webhook.delete("next", "alice")
-        await place.gone("IPClaim", "next")
+        await webhook.place.gone("IPClaim", "next")
         last = "select actor from ipam.history where namespace = $1 and action = 'R' order by at desc limit 1"
-        return bool(await webhook.books.value(last, place.namespace) == "alice")
+        return bool(await webhook.books.value(last, webhook.place.namespace) == "alice")
 
     await eventually(noted, "whoever deletes is known again")
 

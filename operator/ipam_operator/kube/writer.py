@@ -106,8 +106,7 @@ class Writer:
             await self._wake.acquire()
             if self._statuses:
                 uid = self._statuses.popleft()
-                if len(self._statuses) < self._workers:
-                    self._room.set()
+                self._tell_room()
                 await self._write_status(uid)
             elif self._others:
                 await self._attempt(self._others.popleft())
@@ -126,13 +125,15 @@ class Writer:
             self._line_up(uid)
 
     def _line_up(self, uid: UUID) -> None:
-        if self._status[uid].late:
-            self._late.append(uid)
-        else:
-            self._statuses.append(uid)
-            if len(self._statuses) >= self._workers:
-                self._room.clear()
+        (self._late if self._status[uid].late else self._statuses).append(uid)
+        self._tell_room()
         self._wake.release()
+
+    def _tell_room(self) -> None:
+        if len(self._statuses) < self._workers:
+            self._room.set()
+        else:
+            self._room.clear()
 
     async def _attempt(self, write: _Write) -> None:
         after: float | None = None
