@@ -83,6 +83,8 @@ class _Notes:
     def __init__(self, deletions: Deletions) -> None:
         self._deletions = deletions
         self._pause_until = 0.0
+        for result in ("noted", "lost"):  # from zero on: of what has no value before, no increase can be told
+            telemetry.deletions.labels(result)
 
     async def take(self, asked: DeletionReview) -> bool:
         """Note who asks, or count it as lost."""
