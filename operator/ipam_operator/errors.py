@@ -10,7 +10,10 @@ class StoreUnavailableError(IpamError):
 
 
 class StoreUncomparedError(StoreUnavailableError):
-    """The store may have forgotten what claims show, and grants nothing before it is compared with them."""
+    """The store may have forgotten what claims show, and grants nothing before it is compared with them.
+
+    Nor does it release while a restore is under way.
+    """
 
 
 class StoreFaultError(IpamError):

@@ -18,6 +18,10 @@ LEASES = "select claim_uid, addr from ipam.lease where released_at is null order
 GUARD = """
     create trigger lease_inserted after insert on ipam.lease
     referencing new table as new_rows for each statement execute function ipam.lease_inserted()"""
+HELD_AND_ENDED = """
+    select (select jsonb_agg(l order by l.pool_id, l.addr) from ipam.lease l),
+        (select count(*) from ipam.tombstone), (select count(*) from ipam.memory),
+        (select count(*) from ipam.history)"""
 
 
 async def test_nothing_is_granted_before_the_guards_are_there(
@@ -54,3 +58,24 @@ async def test_nothing_is_granted_before_the_guards_are_there(
         await store.sql(GUARD)
         assert await store.ownership.compared(await store.ownership.run())
         assert granted(await store.allocate(of, [taker])).keys() == {taker.identity.uid}
+
+
+async def test_nothing_is_released_before_the_guards_are_there(
+    postgres: Postgres, database_url: str, tmp_path: Path
+) -> None:
+    """Neither by deletion nor as orphans: no trigger would write it down, and the restore brings rows of its own."""
+    async with Store(database_url) as store:
+        of = await store.pool("10.0.0.0/28")
+        (gone, orphan) = await store.take(of, 2)
+        dumps.dump(postgres, urlsplit(database_url).path[1:], tmp_path / "ipam.dump")
+    await dumps.restore_without(postgres, urlsplit(database_url).path[1:], tmp_path / "ipam.dump", "TRIGGER")
+    async with Store(database_url) as store:
+        before = await store.sql(HELD_AND_ENDED)
+        with pytest.raises(StoreUncomparedError):
+            await store.release(gone)
+        with pytest.raises(StoreUncomparedError):
+            await store.release(orphan, deleted=False)
+        assert await store.sql(HELD_AND_ENDED) == before
+        await store.sql(GUARD)
+        await store.release(gone)
+        assert (await store.held()).keys() == {orphan.identity.uid}

@@ -777,7 +777,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function refuse_change() 
 --     returns trigger language plpgsql body 6735417d6d3fe4075536858e37350214
 -- function release(pool_namespaces text[], pool_names text[], uids uuid[], lease_generations bigint[], actors text[], gone boolean, retention interval DEFAULT NULL::interval, retains boolean[] DEFAULT NULL::boolean[], its_reason text DEFAULT 'Deleted'::text, spared integer[] DEFAULT NULL::integer[]) 
---     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body e7bd7ee790dfbe18ce27007691d063c1
+--     returns SETOF answer language plpgsql security definer set plan_cache_mode=force_generic_plan, enable_seqscan=off, search_path=ipam, pg_temp body a60d48e4250a0d986659b7706c619174
 -- function release_orphans(my_epoch bigint, uids uuid[], generations bigint[], actor text, retention interval DEFAULT NULL::interval) 
 --     returns jsonb language plpgsql security definer set search_path=ipam, pg_temp body c912b1f061864595a6ca9f65fa44d762
 -- function remember_details(uids uuid[], namespaces text[], hostnames text[], assigned text[], descriptions text[], sticky_keys text[], priorities integer[], macs macaddr[], retains boolean[], resources text[], renews boolean[]) 
