@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ipam_operator.errors import SettingsError
-from ipam_operator.kube.kubeconfig import Context, read
-from ipam_operator.store.database import whereabouts
 
 DATABASE = "IPAM_DATABASE_URL"
 _ABOUT = """\
@@ -50,17 +48,3 @@ def environment(options: argparse.Namespace, given: Mapping[str, str]) -> dict[s
             f"or set {DATABASE} to that"
         )
     return {"IPAM_HEALTH_PORT": "0", **given, DATABASE: url}
-
-
-def chosen(options: argparse.Namespace, database_url: str) -> tuple[Context, str]:
-    """The context that was asked for, and a line that says what is about to be served.
-
-    Raises:
-        SettingsError: the kubeconfig or the URL cannot be used, in one line with what could.
-    """
-    context = read(options.kubeconfig.expanduser(), options.context)
-    try:
-        store = whereabouts(database_url)
-    except ValueError as error:
-        raise SettingsError(f"the store's URL {error}") from error
-    return context, f"serving cluster {context.server} (context {context.name}) from database {store}"

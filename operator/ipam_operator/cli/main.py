@@ -4,47 +4,30 @@ import argparse
 import asyncio
 import getpass
 import logging
-import math
 import os
 import signal
 import sys
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from ipam_operator import __version__
 from ipam_operator.app import opened
-from ipam_operator.cli import history, laptop
+from ipam_operator.cli import history, laptop, schema
 from ipam_operator.cli.loops import Loop
 from ipam_operator.cli.table import table
 from ipam_operator.config import Settings, load
 from ipam_operator.domain.model import ObjectRef
-from ipam_operator.errors import IpamError, SettingsError, StoreUnavailableError
-from ipam_operator.kube import operator, rebuild
-from ipam_operator.kube.apiserver import Login, login
-from ipam_operator.kube.backoff import CappedBackoff
+from ipam_operator.errors import IpamError, SettingsError
 from ipam_operator.net.cidr import AddressOrPrefix, parse_address_or_prefix
-from ipam_operator.store import migrate
 
-T = TypeVar("T")
 Work = Callable[[Settings, argparse.Namespace], Coroutine[Any, Any, int | None]]
-_log = logging.getLogger("ipam_operator")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 2 for what was asked wrongly, 1 for what failed."""
     options = _parser().parse_args(arguments)
-    work: Work = {
-        "run": _run,
-        "operator": _run_here,
-        "migrate": _migrate,
-        "rebuild": _rebuild,
-        "confirm": _confirm,
-        "history": history.show,
-        "retained": _retained,
-        "release-retained": _release_retained,
-    }[options.command]
     try:
+        work = _work(options.command)
         settings = load(laptop.environment(options, os.environ) if options.command == "operator" else None)
         _log_from(settings.log_level)
         with asyncio.Runner(loop_factory=Loop) as runner:
@@ -59,6 +42,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except IpamError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+
+
+def _work(command: str) -> Work:
+    alone: dict[str, Work] = {
+        "migrate": schema.bring_up,
+        "confirm": _confirm,
+        "history": history.show,
+        "retained": _retained,
+        "release-retained": _release_retained,
+    }
+    if command in alone:
+        return alone[command]
+    # Not before it is needed: Kopf and all that it brings take longer to load than the other commands take.
+    from ipam_operator.cli import serving
+
+    return serving.COMMANDS[command]
 
 
 def _log_from(level: str) -> None:
@@ -114,62 +113,6 @@ async def _until_sigterm(work: Awaitable[int | None]) -> int | None:
     task = asyncio.ensure_future(work)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task
-
-
-async def _run(settings: Settings, _options: argparse.Namespace) -> None:
-    await _serve(settings)
-
-
-async def _run_here(settings: Settings, options: argparse.Namespace) -> None:
-    context, line = laptop.chosen(options, settings.database_url)
-    print(line, flush=True)
-    await _serve(settings, context.login)
-
-
-async def _serve(settings: Settings, login: Login = login) -> None:
-    await _patiently(lambda: (migrate.migrate if settings.migrate else migrate.verify)(settings.database_url))
-    await operator.run(settings, login)
-
-
-async def _patiently(work: Callable[[], Awaitable[T]], seconds: float = math.inf) -> T:
-    limit = time.monotonic() + seconds
-    for delay in CappedBackoff(0.5, 5.0):
-        try:
-            return await work()
-        except StoreUnavailableError as error:
-            if time.monotonic() + delay > limit:
-                raise
-            _log.warning("the schema waits for the database: %s", error)
-            await asyncio.sleep(delay)
-    raise AssertionError("unreachable: the delays are endless")
-
-
-async def _migrate(settings: Settings, options: argparse.Namespace) -> None:
-    applied = await _patiently(lambda: _as_owner(settings), options.wait)
-    print("\n".join(applied) if applied else "up to date")
-
-
-async def _as_owner(settings: Settings) -> list[str]:
-    url, owner_url = settings.database_url, settings.owner_database_url
-    return await (migrate.migrate_for(url, owner_url) if owner_url else migrate.migrate(url))
-
-
-async def _rebuild(settings: Settings, options: argparse.Namespace) -> int:
-    await (_as_owner(settings) if settings.migrate else migrate.verify(settings.database_url))
-    done = await rebuild.rebuild(settings, merge=options.merge)
-    left = done.taken_in.left
-    print(f"{done.networks} networks and {done.pools} pools are in service")
-    print(
-        f"{done.claims} claims hold addresses; of {done.taken_in.shown} that showed some {len(left)} do not hold them"
-    )
-    for item in left:
-        conditions = {one["type"]: one for one in item.status.get("conditions") or ()}
-        message = conditions.get("Ready", {}).get("message", "")
-        print(
-            f"  {item.identity.ref} {', '.join(item.status['addresses'][:3])}: {item.status.get('reason')}: {message}"
-        )
-    print("not rebuilt: history, addresses kept for deleted claims, what those had last, and places in queues")
-    return int(bool(left))
 
 
 async def _confirm(settings: Settings, options: argparse.Namespace) -> None:
