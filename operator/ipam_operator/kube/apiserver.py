@@ -19,6 +19,7 @@ import kopf
 from ipam_operator import telemetry
 from ipam_operator.domain.model import ObjectRef
 from ipam_operator.errors import ClusterUnavailableError
+from ipam_operator.kube.connection import Connection
 from ipam_operator.kube.resources import GROUP, PROTECTION, VERSION, Kind
 
 Json = dict[str, Any]
@@ -73,7 +74,7 @@ def login() -> kopf.ConnectionInfo:
     info = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
     if info is None:
         raise ClusterUnavailableError("no service account and no KUBECONFIG: run in a pod, or set KUBECONFIG")
-    return info
+    return Connection.of(info)
 
 
 _POLICIES = "/apis/admissionregistration.k8s.io/v1"

@@ -16,6 +16,7 @@ import kopf
 import yaml
 
 from ipam_operator.errors import ClusterUnavailableError, SettingsError
+from ipam_operator.kube.connection import Connection
 
 _PLUGIN_SECONDS: Final = 60.0
 _API: Final = "client.authentication.k8s.io/v1"
@@ -51,7 +52,7 @@ class Context:
                 token = self._path(user["tokenFile"]).read_text().strip()
         except OSError as error:
             raise ClusterUnavailableError(f"user of context {self.name}: {error}") from error
-        return kopf.ConnectionInfo(
+        return Connection(
             server=self.server,
             insecure=self.cluster.get("insecure-skip-tls-verify"),
             proxy_url=self.cluster.get("proxy-url"),
