@@ -1,6 +1,6 @@
 # Built by docker, podman and buildah alike; `make image` builds it without a registry (docs/operations/image.md).
 # The base: glibc, Python 3.11 or newer with its venv module. Both stages use it, for one interpreter in both.
-ARG BASE_IMAGE=python:3.11-slim-bookworm
+ARG BASE_IMAGE=python:3.13-slim-trixie
 
 FROM ${BASE_IMAGE} AS build
 # Where no package index is reachable: a directory of wheels, mounted by --volume.

@@ -30,9 +30,9 @@ OPERATOR, POSTGRES = IMAGES / "operator.tar", IMAGES / "postgres.tar"
 REPOSITORY = "dotmac/ipam-operator"
 POSTGRES_NAME = "localhost/postgres:15"
 PROGRAMS = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
-SUITE = "bookworm"
-PYTHON = "3.11"
-"""Of the suite: wheels are chosen for it, whatever Python runs us."""
+PYTHON = "3.13"
+GLIBC = (2, 41)
+"""Of the operator's base: wheels are chosen for them, whatever runs us."""
 BASE_DAYS = 7.0
 """So old a base may be: what it lacks then are a week's security updates."""
 REQUIREMENTS = ("hack/requirements-build.txt", "hack/requirements-image.txt")
@@ -52,6 +52,7 @@ class Base:
     """What mmdebstrap is to make."""
 
     name: str
+    suite: str
     packages: tuple[str, ...]
     excluded: tuple[str, ...] = ()
     hooks: tuple[str, ...] = ()
@@ -64,7 +65,7 @@ class Base:
             f"--include={','.join(self.packages)}",
             *(f"--dpkgopt=path-exclude={pattern}" for pattern in excluded),
             *self.hooks,
-            *(SUITE, str(target)),
+            *(self.suite, str(target)),
         ]
 
     @property
@@ -74,9 +75,10 @@ class Base:
         return cache() / "images" / f"{self.name}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}.tar"
 
 
-PYTHON_BASE = Base("python", ("ca-certificates", "python3", "python3-venv"))
+PYTHON_BASE = Base("python", "trixie", ("ca-certificates", "python3", "python3-venv"))
 POSTGRES_BASE = Base(
     "postgres",
+    "bookworm",
     ("postgresql-15",),
     # Just-in-time compilation and its compiler: half of the image, and of no use to short statements.
     ("/usr/lib/*/libLLVM*", "/usr/lib/*/libz3.so*", "/usr/lib/postgresql/*/lib/bitcode/*", "/usr/lib/*/lib/llvmjit*"),
@@ -193,7 +195,7 @@ def have_base(base: Base) -> Path:
     file = base.file
     with locked(file):
         if not file.exists() or age_days(file) > BASE_DAYS:
-            with step(f"Debian {SUITE} with {', '.join(base.packages)}"):
+            with step(f"Debian {base.suite} with {', '.join(base.packages)}"):
                 draft = file.with_suffix(".new")
                 run(base.command(draft), {**os.environ, "SOURCE_DATE_EPOCH": "0"})
                 draft.replace(file)
@@ -211,7 +213,8 @@ def age_days(file: Path) -> float:
 def have_wheels() -> Path:
     """The pinned wheels for the base's Python, downloaded as this machine's pip is told to."""
     pins = b"".join((ROOT / name).read_bytes() for name in REQUIREMENTS)
-    wheels = cache() / "images" / f"wheels-{hashlib.sha256(pins).hexdigest()[:12]}"
+    kind = " ".join(platforms()).encode()
+    wheels = cache() / "images" / f"wheels-{hashlib.sha256(pins + kind).hexdigest()[:12]}"
     with locked(wheels):
         if not wheels.is_dir():
             with step("wheels of the image"), tempfile.TemporaryDirectory(dir=wheels.parent) as scratch:
@@ -225,8 +228,9 @@ def have_wheels() -> Path:
 
 
 def platforms(machine: str = platform.machine()) -> list[str]:
-    """Options for pip: wheels for the base, whose glibc is 2.36."""
-    tags = [f"manylinux_2_{minor}_{machine}" for minor in range(36, 16, -1)] + [f"manylinux2014_{machine}"]
+    """Options for pip: wheels for the base."""
+    major, newest = GLIBC
+    tags = [f"manylinux_{major}_{minor}_{machine}" for minor in range(newest, 16, -1)] + [f"manylinux2014_{machine}"]
     return ["--python-version", PYTHON, "--implementation", "cp", *(f"--platform={tag}" for tag in tags)]
 
 

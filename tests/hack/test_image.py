@@ -59,14 +59,15 @@ def test_key_is_of_the_content() -> None:
 
 def test_another_recipe_is_another_base() -> None:
     """A kept root file system is found by its recipe only."""
-    one, other = Base("python", ("python3",)), Base("python", ("python3", "openssl"))
+    one, other = Base("python", "trixie", ("python3",)), Base("python", "trixie", ("python3", "openssl"))
     assert one.file != other.file
-    assert one.file == Base("python", ("python3",)).file
+    assert one.file == Base("python", "trixie", ("python3",)).file
+    assert one.file != Base("python", "bookworm", ("python3",)).file
 
 
 def test_wheels_are_for_the_base() -> None:
     """Wheels are chosen for the base's glibc and Python, not for ours."""
     options = platforms("aarch64")
-    assert "--platform=manylinux_2_36_aarch64" in options
-    assert "--platform=manylinux_2_37_aarch64" not in options
-    assert options[:2] == ["--python-version", "3.11"]
+    assert "--platform=manylinux_2_41_aarch64" in options
+    assert "--platform=manylinux_2_42_aarch64" not in options
+    assert options[:2] == ["--python-version", "3.13"]
