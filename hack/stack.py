@@ -204,7 +204,7 @@ class Stack:
         port_file.unlink(missing_ok=True)
         settings = {"IPAM_HEALTH_PORT_FILE": str(port_file), **SETTINGS}
         environment = operator_environment(self.database_url, self.operator_kubeconfig, settings)
-        command = [sys.executable, "-m", "ipam_operator", "run"]
+        command = [sys.executable, "-m", "hack.as_in_image", "run"]
         self._operator = spawn(command, log, environment=environment, directory=ROOT)
         self._started("operator", self._operator.pid)
 

@@ -59,7 +59,7 @@ class Sides:
             port = port_file.read_text().strip() if port_file.exists() else ""
             return bool(port) and answers(f"http://127.0.0.1:{port}/readyz")
 
-        process = self._start(["-m", "ipam_operator", "run"], "operator", environment)
+        process = self._start(["-m", "hack.as_in_image", "run"], "operator", environment)
         return self._await(process, ready, "operator")
 
     def _bare(self) -> subprocess.Popen[bytes]:

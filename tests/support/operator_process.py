@@ -18,7 +18,7 @@ READY_SECONDS = 30.0
 
 
 class OperatorProcess:
-    """`python -m ipam_operator run`, started by the constructor; `wait_ready()` before you rely on it."""
+    """`ipam-operator run` as its image has it, started by the constructor; `wait_ready()` before you rely on it."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class OperatorProcess:
         self.log_path = directory / "operator.log"
         settings = {"IPAM_HEALTH_PORT_FILE": str(self._port_file), **overrides}
         self._process: subprocess.Popen[bytes] = spawn(
-            [sys.executable, "-m", "ipam_operator", *command],
+            [sys.executable, "-m", "hack.as_in_image", *command],
             self.log_path,
             environment=operator_environment(database_url, kubeconfig, settings),
             directory=ROOT,
