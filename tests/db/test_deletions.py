@@ -27,9 +27,9 @@ async def asked(store: Store, held: ClaimRequest, actor: str, *, ago: str = "0 s
     )
 
 
-async def ended_by(store: Store, held: ClaimRequest, *, deleted: bool = True) -> str:
+async def ended_by(store: Store, held: ClaimRequest, *, deleted: bool = True, actor: str = "unknown") -> str:
     """End the claim, of which history then says by whom."""
-    await store.release(held, deleted=deleted)
+    await store.release(held, deleted=deleted, actor=actor)
     return str(
         await store.value(
             "select actor from ipam.history where claim_uid = $1 and action <> 'A' order by at desc limit 1",
@@ -55,11 +55,11 @@ async def test_who_asked_has_deleted_it(database_url: str) -> None:
         await asked(store, mine, "alice")
         await asked(store, mine, "alice", ago=LATELY)
         await asked(store, yours, "bob")
-        await store.release(mine, yours, nobodys)
+        await store.release(mine, yours, nobodys, actor="unknown")
         rows = await store.sql("select name, actor, reason from ipam.history where action <> 'A' order by name, at")
         assert {(row["name"], row["actor"]) for row in rows} == {
             ("mine", "alice"),
-            ("nobodys", "tester"),
+            ("nobodys", "unknown"),
             ("yours", "bob"),
         }
         assert {row["reason"] for row in rows} == {"Deleted"}
@@ -70,11 +70,11 @@ async def test_who_asked_has_deleted_it(database_url: str) -> None:
 @pytest.mark.parametrize(
     ("requests", "deleter"),
     [
-        pytest.param({"alice": "50 s", "bob": "0 s"}, "tester", id="either of two may have been refused"),
+        pytest.param({"alice": "50 s", "bob": "0 s"}, "unknown", id="either of two may have been refused"),
         pytest.param(
             {"alice": "70 s", "bob": "0 s"}, "bob", id="whom another finds alive was refused to who was first"
         ),
-        pytest.param({"alice": LONG_AGO}, "tester", id="somebody may have asked of whom nobody could tell"),
+        pytest.param({"alice": LONG_AGO}, "unknown", id="somebody may have asked of whom nobody could tell"),
     ],
 )
 async def test_only_who_must_have_deleted_it_is_named(
@@ -93,8 +93,17 @@ async def test_only_deletions_are_deleted_by_somebody(database_url: str) -> None
     async with Store(database_url) as store:
         held = await held_claim(store)
         await asked(store, held, "alice")
-        assert await ended_by(store, held, deleted=False) == "tester"
+        assert await ended_by(store, held, deleted=False) == "unknown"
         assert await store.value("select actor from ipam.deletion") == "alice"
+
+
+async def test_who_is_known_to_have_ended_it_is_named(database_url: str) -> None:
+    """As where a comparison has found that a claim is gone whose deletion somebody was refused."""
+    async with Store(database_url) as store:
+        held = await held_claim(store)
+        await asked(store, held, "alice")
+        assert await ended_by(store, held, actor="ipam-operator:resync") == "ipam-operator:resync"
+        assert await store.sql("select * from ipam.deletion") == []
 
 
 async def test_requests_for_what_has_no_lease_go(database_url: str) -> None:

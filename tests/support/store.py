@@ -273,9 +273,11 @@ class Store:
             await self.claims.told(served.untold)
         return served
 
-    async def release(self, *ended: ClaimRequest, generation: int | None = None, deleted: bool = True) -> list[Due]:
+    async def release(
+        self, *ended: ClaimRequest, generation: int | None = None, deleted: bool = True, actor: str = "tester"
+    ) -> list[Due]:
         """End claims."""
-        asked = [(Release(one.identity.uid, generation, "tester", deleted), one.pool) for one in ended]
+        asked = [(Release(one.identity.uid, generation, actor, deleted), one.pool) for one in ended]
         done, dues = await self.claims.release(asked)
         assert done == [one.identity.uid for one in ended]
         return list(dues)

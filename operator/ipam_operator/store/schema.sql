@@ -571,7 +571,7 @@ comment on column waiting.stands_until is 'So long nobody behind it is served (d
 -- function cools_for(p pool, l lease, w waiting) 
 --     returns boolean language sql stable body 6182c7279c2c6b13836154fbbe6c3394
 -- function deleters(uids uuid[], actors text[]) 
---     returns text[] language sql body f6f7a69ff9d2b5dc1edabc8e19787763
+--     returns text[] language sql body fe7df79490b1f04c81a38c7bb1a5bdae
 -- function dismiss_holders(uids uuid[]) 
 --     returns boolean language plpgsql set plan_cache_mode=force_generic_plan body 270561088cd2d06adc294193af0c486f
 -- function due_for_pairs(p pool) 

@@ -59,11 +59,11 @@ create or replace function ipam.note_deletion(its_uid uuid, its_actor text) retu
     on conflict on constraint deletion_pkey do update set at = excluded.at;
 $$;
 
--- Who has deleted claims that are gone: the only one who asked for it lately; else, as among several, `actors[k]`. Lately,
--- because of those who ask while the API server cannot tell us we do not know.
+-- Who has deleted claims that are gone: `actors[k]`, unless that is unknown: then the only one who asked for it lately, if
+-- there is one alone. Lately, because of those who ask while the API server cannot tell us we do not know.
 create or replace function ipam.deleters(uids uuid[], actors text[]) returns text[] language sql as $$
     with asked as (delete from ipam.deletion d where d.claim_uid = any(uids) returning d.*)
-    select array_agg(coalesce(o.actor, u.actor) order by u.k)
+    select array_agg(case u.actor when 'unknown' then coalesce(o.actor, u.actor) else u.actor end order by u.k)
     from unnest(uids, actors) with ordinality u(uid, actor, k) left join (
         select a.claim_uid, min(a.actor) actor from asked a where a.at > now() - interval '5 minutes'
         group by a.claim_uid having count(*) = 1) o on o.claim_uid = u.uid
