@@ -52,11 +52,13 @@ class ClaimStatuses:
             if item.status.get("reason") != outcome.reason:
                 # Of one namespace, so that nobody's claims use up the Events of another's.
                 self._announce(item.target, outcome, group=f"{item.identity.ref.namespace} {places.asked(item)}")
+        self._standing.show(item.uid, document)
         if status.same(item.status, document):
             self._inbox.done(item.uid, answered=item.identity.generation)
             return
 
         def written(reply: Reply) -> None:
+            self._forget_gone(item.uid, reply)
             if reply.done:
                 telemetry.answer_seconds.observe(time.monotonic() - item.seen)
             self._inbox.done(item.uid, answered=item.identity.generation)
@@ -77,10 +79,20 @@ class ClaimStatuses:
         document = status.for_claim(outcome, now=datetime.now(UTC), previous=previous)
         if document is None:
             return False
-        self._writer.status(target, document, done)
+        self._standing.show(target.uid, document)
+
+        def written(reply: Reply) -> None:
+            self._forget_gone(target.uid, reply)
+            done(reply)
+
+        self._writer.status(target, document, written)
         if isinstance(outcome, Refused) and outcome.reason is Reason.EXPIRED_ALLOCATION:
             self._announce(target, outcome, group=str(target.ref.namespace))
         return True
+
+    def _forget_gone(self, uid: UUID, reply: Reply) -> None:
+        if reply.gone:
+            self._standing.show(uid, {})
 
     def _announce(self, target: Target, refused: Refused, *, group: str) -> None:
         if refused.reason not in HEALS_BY_ITSELF or refused.reason in _ANNOUNCED:

@@ -293,10 +293,7 @@ class ClaimReconciler:
                 continue
             shown = self._standing.news(outcome)
             if shown is not None:
-                self.statuses.write_served(outcome, self._place_written(outcome), previous=shown)
-
-    def _place_written(self, outcome: Refused) -> Callable[[Reply], None]:
-        return lambda reply: self._standing.written(outcome, done=reply.done)
+                self.statuses.write_served(outcome, previous=shown)
 
     async def _release(self, _lane: str, items: list[Item]) -> None:
         # Of who deleted only the store may know (ADR 11, 12): never a guess.

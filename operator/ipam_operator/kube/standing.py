@@ -2,7 +2,8 @@
 
 import time
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 from uuid import UUID
 
 from ipam_operator.domain.model import ObjectRef
@@ -32,11 +33,15 @@ class Standing:
             self._isolated.add(item.uid)
         else:
             self._isolated.discard(item.uid)
-        place = None if item.dying or item.gone else item.status.get("queuePosition")
+        self.show(item.uid, {} if item.dying or item.gone else item.status)
+
+    def show(self, uid: UUID, status: Mapping[str, Any]) -> None:
+        """The claim shows this, or will once it is written: whoever looks in between is not to write it anew."""
+        place = status.get("queuePosition")
         if place is None or place > PLACES_LIMIT:
-            self._shown.pop(item.uid, None)
+            self._shown.pop(uid, None)
         else:
-            self._shown[item.uid] = place, item.status.get("conditions") or ()
+            self._shown[uid] = place, status.get("conditions") or ()
 
     def due(self, pool: ObjectRef) -> bool:
         """Whether it is time to look at the pool's queues again; if so, until `take`."""
@@ -55,21 +60,10 @@ class Standing:
         return True
 
     def news(self, outcome: Refused) -> Conditions | None:
-        """The conditions that the claim shows, () when unknown; None when it shows this very place, or soon will.
-
-        To be written, then: see `written`.
-        """
-        uid, place = outcome.subject.uid, outcome.queue_position
-        before, conditions = self._shown.get(uid, (None, ()))
-        if place is None or place == before:
-            return None
-        self._shown[uid] = place, conditions
-        return conditions
-
-    def written(self, outcome: Refused, *, done: bool) -> None:
-        """What was written is shown, or not, and then is written again."""
-        if not done:
-            self._shown.pop(outcome.subject.uid, None)
+        """The conditions that the claim shows, () when unknown; None when it shows this very place, or will soon."""
+        place = outcome.queue_position
+        before, conditions = self._shown.get(outcome.subject.uid, (None, ()))
+        return None if place is None or place == before else conditions
 
     def isolated(self, outcome: ClaimOutcome) -> bool:
         """Whether the claim is told that the pool is not for its namespace, and shows that already.
