@@ -10,6 +10,7 @@ from tests.bench.load import POOL, Load
 from tests.bench.observer import Observer, observing
 from tests.bench.progress import say
 from tests.bench.rest import NAMESPACE, Users, users
+from tests.bench.restarts import restarts
 from tests.bench.samples import Samples
 from tests.bench.sides import Side, Sides
 from tests.bench.stamping import unstamped
@@ -59,6 +60,7 @@ class Bench:
         async with unstamped(self._users, POOL):
             figures += await self._compare(TWO, turns, DELETES[quick])
         figures.append(Figure(f"RSS of the operator after {turns[-1].claims:,} claims", max(self._memory), "MB"))
+        figures += await restarts(self._users, self._observer, self._sides, turns[-1].claims)
         with self._sides.running(Side.OPERATOR):
             figures += await waiters(self._users, self._observer, rounds=2 if quick else 5)
             await self._clean()

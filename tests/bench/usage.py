@@ -29,7 +29,16 @@ def machine_cpu_seconds() -> float:
 
 def memory_mb(pid: int) -> float:
     """Resident memory in megabytes."""
-    found = re.search(r"^VmRSS:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return _megabytes(pid, "VmRSS")
+
+
+def peak_memory_mb(pid: int) -> float:
+    """The most that it was, in megabytes."""
+    return _megabytes(pid, "VmHWM")
+
+
+def _megabytes(pid: int, line: str) -> float:
+    found = re.search(rf"^{line}:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return int(found[1]) / 1024 if found else 0.0
 
 

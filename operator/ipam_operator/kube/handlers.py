@@ -96,7 +96,7 @@ def _timer(handlers: kopf.OperatorRegistry, kind: Kind, seconds: float, mark: Ma
 def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     """Kopf tuned for a thin feed (docs/dev/kopf.md gives the measurement behind each line)."""
     ours = kopf.OperatorSettings()
-    ours.queueing.worker_limit = 100
+    ours.queueing.worker_limit = 1000  # 100 kept a start waiting, and what it had read in memory (ADR 13)
     ours.queueing.idle_timeout = 0.05  # a limit with the default of 5 s caps at limit/5 objects a second
     ours.queueing.exit_timeout = 15.0
     ours.queueing.error_delays = (1, 2, 5, 10)
