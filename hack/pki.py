@@ -7,6 +7,7 @@ from pathlib import Path
 LOOPBACK = "127.0.0.1"
 SERVICE_ADDRESS = "10.0.0.1"
 DAYS = "365"
+NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 AUTHORITY = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
 SIGNED = """\
 basicConstraints=critical,CA:false
@@ -47,13 +48,12 @@ class Pki:
         if done.exists():
             return
         self.dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
         subject = ("-days", DAYS, "-subj", "/CN=local-ca")
-        openssl("req", "-x509", *new_key, *subject, *AUTHORITY, "-keyout", self.dir / "ca.key", "-out", self.authority)
+        openssl("req", "-x509", *NEW_KEY, *subject, *AUTHORITY, "-keyout", self.dir / "ca.key", "-out", self.authority)
         addresses = ",".join(f"IP:{each}" for each in sorted({LOOPBACK, SERVICE_ADDRESS, self.address}))
         names = f"DNS:localhost,DNS:kubernetes.default.svc,{addresses}"
-        self._sign(new_key, "apiserver", "/CN=kube-apiserver", f"subjectAltName={names}\nextendedKeyUsage=serverAuth\n")
-        self._sign(new_key, "admin", "/O=system:masters/CN=local-admin", "extendedKeyUsage=clientAuth\n")
+        self._sign("apiserver", "/CN=kube-apiserver", f"subjectAltName={names}\nextendedKeyUsage=serverAuth\n")
+        self._sign("admin", "/O=system:masters/CN=local-admin", "extendedKeyUsage=clientAuth\n")
         key = self.dir / "sa.key"
         openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key)
         openssl("ec", "-in", key, "-pubout", "-out", self.dir / "sa.pub")
@@ -67,11 +67,11 @@ class Pki:
         context.load_cert_chain(self.dir / "admin.crt", self.dir / "admin.key")
         return context
 
-    def _sign(self, new_key: tuple[str, ...], name: str, subject: str, extensions: str) -> None:
+    def _sign(self, name: str, subject: str, extensions: str) -> None:
         base = self.dir / name
         request, extra = base.with_suffix(".csr"), base.with_suffix(".ext")
         extra.write_text(SIGNED + extensions)
-        openssl("req", *new_key, "-subj", subject, "-keyout", base.with_suffix(".key"), "-out", request)
+        openssl("req", *NEW_KEY, "-subj", subject, "-keyout", base.with_suffix(".key"), "-out", request)
         authority = ("-CA", self.authority, "-CAkey", self.dir / "ca.key", "-CAcreateserial")
         openssl("x509", "-req", "-days", DAYS, "-in", request, *authority, "-extfile", extra,
                 "-out", base.with_suffix(".crt"))  # fmt: skip

@@ -7,10 +7,9 @@ from typing import Any
 import kopf
 import pytest
 
-from hack.pki import openssl
+from hack.pki import NEW_KEY, openssl
 from ipam_operator.kube.connection import Connection
 
-KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 NAME = "127.0.0.1"
 
 
@@ -18,9 +17,9 @@ NAME = "127.0.0.1"
 def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An authority as older tools made it, with no word of what its key is for, and a server's certificate of it."""
     made = tmp_path_factory.mktemp("old")
-    openssl("req", "-x509", *KEY, "-subj", "/CN=old", "-keyout", made / "ca.key", "-out", made / "ca.crt")
+    openssl("req", "-x509", *NEW_KEY, "-subj", "/CN=old", "-keyout", made / "ca.key", "-out", made / "ca.crt")
     (made / "names").write_text(f"subjectAltName=IP:{NAME}\n")
-    openssl("req", *KEY, "-subj", "/CN=server", "-keyout", made / "server.key", "-out", made / "server.csr")
+    openssl("req", *NEW_KEY, "-subj", "/CN=server", "-keyout", made / "server.key", "-out", made / "server.csr")
     authority = ("-CA", made / "ca.crt", "-CAkey", made / "ca.key", "-CAcreateserial", "-extfile", made / "names")
     openssl("x509", "-req", "-in", made / "server.csr", *authority, "-out", made / "server.crt")
     return made
