@@ -11,7 +11,8 @@ from pathlib import Path
 
 from hack.acquire import acquire, acquired_meanwhile
 from hack.background import STATE
-from hack.node import lack_of_node
+from hack.image import make_operator, make_postgres
+from hack.node import acquire_node, lack_of_node
 from hack.places import ROOT, server_state
 from hack.samples import samples_namespace, show_samples
 from hack.source import Source, Way
@@ -110,6 +111,10 @@ def e2e(arguments: Sequence[str]) -> int:
     if lack := lack_of_node():
         say(lack)
         return 1
+    with step("what a cluster is made of"):  # built here where it is not there yet: it takes longer than a test may
+        acquire_node()
+        make_operator()
+        make_postgres()
     return run("python", "-m", "pytest", "-q", "-m", "node", *arguments)
 
 

@@ -71,6 +71,11 @@ class Machine:
         """The interface between them."""
         return f"cni{self.number}"
 
+    @property
+    def mac(self) -> str:
+        """Of that interface, locally administered."""
+        return f"02:00:0a:58:{self.number:02x}:01"
+
 
 MACHINES = (Machine(1), Machine(2))
 ADDRESS = MACHINES[0].address

@@ -153,7 +153,9 @@ def lay_network() -> None:
     """A bridge for each machine: its address and its pods' gateway at once. No interface leads out."""
     run("ip", "link", "set", "lo", "up")
     for machine in MACHINES:
-        run("ip", "link", "add", machine.bridge, "type", "bridge")
+        # Without a MAC of its own a bridge has the lowest of its pods': when that one comes or goes, the others send to
+        # an address that is nobody's until they ask anew, which takes up to half a minute.
+        run("ip", "link", "add", machine.bridge, "address", machine.mac, "type", "bridge")
         run("ip", "addr", "add", f"{machine.address}/24", "dev", machine.bridge)
         run("ip", "link", "set", machine.bridge, "up")
     run("ip", "route", "add", SERVICES, "dev", MACHINES[0].bridge)  # else connect() fails before kube-proxy's rules
