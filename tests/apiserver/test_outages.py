@@ -75,6 +75,25 @@ async def test_store_away(place: Tenant, database_url: str, launch: Launch, post
         await agreement(place, books)
 
 
+async def test_who_ends_does_not_wait_for_a_store_that_is_frozen(
+    place: Tenant, launch: Launch, postgres: Postgres
+) -> None:
+    """SIGTERM ends in order, below the 30 s of Kubernetes, although no statement that is under way will return."""
+    process = launch(BRISK)
+    await place.space()
+    await place.claim("before")
+    await place.bound("before")
+    postgres.freeze()
+    try:
+        await place.claim("meanwhile")
+        await asyncio.sleep(3)
+        assert process.terminate(seconds=20) == 0
+    finally:
+        postgres.thaw()
+    launch(BRISK)
+    await place.bound("meanwhile")
+
+
 async def test_start_without_a_store(place: Tenant, launch: Launch, postgres: Postgres) -> None:
     """An operator that starts before its database waits for it."""
     postgres.stop()

@@ -88,3 +88,19 @@ async def test_a_frozen_server_is_left(primary: Postgres, standby: Standby) -> N
                 assert await database.value("ping") == 1
         finally:
             primary.thaw()
+
+
+async def test_who_is_cancelled_leaves_a_frozen_server(primary: Postgres) -> None:
+    """A limit of seconds for a call is one, whether or not the server hears that the statement is cancelled."""
+    async with Database(url(primary), connections=1) as database:
+        assert await database.value("ping") == 1
+        primary.freeze()
+        try:
+            began = time.monotonic()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await database.value("ping")
+            assert time.monotonic() - began < 5
+        finally:
+            primary.thaw()
+        assert await database.value("ping") == 1

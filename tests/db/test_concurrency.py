@@ -228,7 +228,8 @@ async def test_a_frozen_process_keeps_no_locks(database_url: str) -> None:
             await thawed.wait()
 
         frozen = asyncio.create_task(one.database.transaction("frozen", freeze))
-        await asyncio.wait_for(locked.wait(), 5.0)
+        async with asyncio.timeout(5.0):
+            await locked.wait()
         async with asyncio.timeout(20.0):
             await two.take(of, 1)
         thawed.set()

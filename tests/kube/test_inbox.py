@@ -209,7 +209,8 @@ async def test_what_is_newer_takes_the_place_of_what_is_in_work() -> None:
     assert newest is not None
     assert newest.identity.generation == 3
     inbox.done(uid, answered=3)
-    await asyncio.wait_for(inbox.settled(), 1)
+    async with asyncio.timeout(1):
+        await inbox.settled()
 
 
 async def test_nothing_newer_comes(monkeypatch: pytest.MonkeyPatch) -> None:

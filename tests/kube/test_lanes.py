@@ -47,6 +47,23 @@ async def test_keys_do_not_wait_for_each_other() -> None:
     await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_what_comes_after_the_end_begins_nothing() -> None:
+    """Kopf hands over the rest of its events while the operator ends: nobody would hear the answers."""
+    calls: list[list[int]] = []
+
+    async def work(_key: str, items: list[int]) -> None:
+        calls.append(items)
+
+    lanes: Lanes[str, int] = Lanes(work, 10)
+    running = asyncio.create_task(lanes.run())
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    lanes.put("a", 1)
+    await asyncio.sleep(0.01)
+    assert not calls
+
+
 async def test_a_batch_is_bounded() -> None:
     """More than the limit is split, in order."""
     calls: list[list[int]] = []
@@ -116,3 +133,19 @@ async def test_an_alarm_rings_once_and_the_earliest_wins() -> None:
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert rung == [now, slow]
+
+
+@pytest.mark.parametrize("steps", range(4))
+async def test_alarms_end_although_something_happens_at_the_same_time(steps: int) -> None:
+    """A cancellation is not lost on a change; Python 3.11's `wait_for` returned the change, and the loop went on."""
+    alarms = Alarms(lambda _pool: None)
+    running = asyncio.create_task(alarms.run())
+    alarms.set(ObjectRef("a", "slow"), 60.0)
+    await asyncio.sleep(0.01)
+    alarms.set(ObjectRef("a", "other"), 60.0)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    running.cancel()
+    async with asyncio.timeout(1):
+        await asyncio.gather(running, return_exceptions=True)
+    assert running.cancelled()

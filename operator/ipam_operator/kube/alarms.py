@@ -40,6 +40,7 @@ class Alarms:
             self._changed.clear()
             delay = self._heap[0][0] - now if self._heap else None
             try:
-                await asyncio.wait_for(self._changed.wait(), delay)
+                async with asyncio.timeout(delay):
+                    await self._changed.wait()
             except TimeoutError:
                 continue

@@ -145,7 +145,8 @@ class ClaimReconciler:
         async with turns:
             if self.statuses.write_served(outcome, lambda _reply: written.set()):
                 with suppress(TimeoutError):  # one that cannot be written holds up nobody else
-                    await asyncio.wait_for(written.wait(), _TOLD_SECONDS)
+                    async with asyncio.timeout(_TOLD_SECONDS):
+                        await written.wait()
 
     async def settle(self) -> None:
         """Wait until nothing that was seen waits for an answer."""
@@ -245,7 +246,8 @@ class ClaimReconciler:
             self._compared.clear()
             self.on_uncompared()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._compared.wait(), _UNCOMPARED_SECONDS)
+                async with asyncio.timeout(_UNCOMPARED_SECONDS):
+                    await self._compared.wait()
                 return
         self.statuses.tell_away(one.item for one in waiting)
         await asyncio.sleep(delay)

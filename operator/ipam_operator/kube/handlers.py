@@ -98,7 +98,8 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     ours = kopf.OperatorSettings()
     ours.queueing.worker_limit = 1000  # 100 kept a start waiting, and what it had read in memory (ADR 13)
     ours.queueing.idle_timeout = 0.05  # a limit with the default of 5 s caps at limit/5 objects a second
-    ours.queueing.exit_timeout = 15.0
+    ours.queueing.exit_timeout = 2.0  # handlers only take note
+    ours.process.ultimate_exiting_timeout = None  # a thread that is killed; whoever runs us knows how long we may take
     ours.queueing.error_delays = (1, 2, 5, 10)
     ours.persistence.finalizer = TIMER_FINALIZER
     ours.persistence.diffbase_storage = _NoDifferences()

@@ -30,10 +30,13 @@ class Lanes(Generic[K, T]):
         self._work, self._limit, self._room = work, limit, room
         self._items: dict[K, list[T]] = {}
         self._tasks: dict[K, asyncio.Task[None]] = {}
+        self._over = False
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def put(self, key: K, *items: T) -> None:
-        """Add items (or none: a nudge) to the key's next batch."""
+        """Add items (or none: a nudge) to the key's next batch; once `run` has ended there is none."""
+        if self._over:
+            return
         self._items.setdefault(key, []).extend(items)
         if key not in self._tasks:
             task = asyncio.create_task(self._drain(key), name=f"lane {key}")
@@ -49,6 +52,7 @@ class Lanes(Generic[K, T]):
         try:
             await asyncio.shield(self._failed)
         finally:
+            self._over = True
             tasks = list(self._tasks.values())
             for task in tasks:
                 task.cancel()

@@ -56,7 +56,8 @@ class Leadership:
         telemetry.leader.set(0)
         if self._elected and self.epoch:
             try:
-                await asyncio.wait_for(self._ownership.resign(self.holder), 2.0)
+                async with asyncio.timeout(2.0):
+                    await self._ownership.resign(self.holder)
             except (StoreUnavailableError, StoreFaultError, TimeoutError):
                 _log.info("the lead lapses by itself: the database does not answer")
 

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final
 from uuid import UUID
 
@@ -41,6 +41,8 @@ from ipam_operator.kube.writer import Writer
 
 _YOUNG_OBJECTS: Final = 20_000
 """So many come before Python looks for cycles among them. With its default of 700 that was 8 % of a storm's CPU."""
+_END_SECONDS: Final = 5.0
+"""So long what was cancelled may take to end. All together stay below the 30 s after which Kubernetes kills."""
 _log = logging.getLogger(__name__)
 
 
@@ -218,46 +220,36 @@ async def _lead(  # noqa: PLR0913, PLR0917 - the composition of one replica
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS)
-    stop = asyncio.Event()
-    feeding = asyncio.create_task(_kopf(operator.registry(), settings, stop, asked))
-    try:
-        await first_of([*operator.tasks(), leadership.keep(), _join(feeding)])
-    finally:
-        # Ours have ended: at exit Kopf would wait for each task that was born after it.
-        stop.set()
-        await asyncio.wait([feeding], timeout=settings.leader_seconds)
+    await first_of([*operator.tasks(), leadership.keep(), _kopf(operator.registry(), settings, asked)])
 
 
-async def _kopf(registry: kopf.OperatorRegistry, settings: Settings, stop: asyncio.Event, asked: asyncio.Event) -> None:
-    born_before = asyncio.all_tasks()
+async def _kopf(registry: kopf.OperatorRegistry, settings: Settings, asked: asyncio.Event) -> None:
     tasks = await kopf.spawn_tasks(
         registry=registry,
         settings=handlers.kopf_settings(settings),
         clusterwide=True,
         standalone=True,
-        stop_flag=stop,
     )
-    _end_by(asked)  # in place of Kopf's own, at once: left to that one, exit takes 5 s
-    await kopf.run_tasks(tasks, ignored=born_before)
-
-
-async def _join(task: "asyncio.Task[None]") -> None:
-    await asyncio.shield(task)
+    _end_by(asked)  # in place of Kopf's own
+    # Kopf's own `run_tasks` waits 5 s at the end for whatever was born after it, and cancels what is left: deletions
+    # that are being noted, connections of the API server.
+    await first_of(tasks)
 
 
 async def _wait(event: asyncio.Event) -> None:
     await event.wait()
 
 
-async def first_of(work: list[Coroutine[Any, Any, None]]) -> None:
+async def first_of(work: Iterable[Coroutine[Any, Any, None] | asyncio.Task[None]]) -> None:
     """Run all until one ends; then cancel the others, and raise what that one raised."""
-    tasks = [asyncio.create_task(one) for one in work]
+    tasks = [asyncio.ensure_future(one) for one in work]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # What is cancelled in a transaction waits for the database, whose connections are cut after this at the latest.
+        await asyncio.wait([asyncio.gather(*tasks, return_exceptions=True)], timeout=_END_SECONDS)
     for task in done:
         task.result()
 

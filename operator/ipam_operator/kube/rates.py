@@ -51,7 +51,8 @@ class RateTimer:
                 _log.warning("those who wait for a token wait longer: %s", error)
                 delay = _IDLE_SECONDS / 10
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), delay)
+                async with asyncio.timeout(delay):
+                    await self._wake.wait()
                 await asyncio.sleep(_GATHER_SECONDS)
             self._wake.clear()
 

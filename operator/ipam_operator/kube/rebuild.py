@@ -54,7 +54,8 @@ async def rebuild(settings: Settings, *, merge: bool) -> Rebuilt:
         await own_store(app, api, settings)
         leadership = Leadership(app.ownership, seconds=settings.leader_seconds, elected=True)
         try:
-            await asyncio.wait_for(leadership.acquire(), _PATIENCE * settings.leader_seconds)
+            async with asyncio.timeout(_PATIENCE * settings.leader_seconds):
+                await leadership.acquire()
         except TimeoutError as error:
             raise StoreInUseError("an operator runs on this store; scale it to 0 first") from error
         found: list[TakenIn] = []

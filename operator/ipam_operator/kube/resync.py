@@ -96,7 +96,8 @@ class ResyncLoop:
                 self.step = f"waiting, {error}"
                 delay = min(5.0, self._interval)
             try:
-                await asyncio.wait_for(self._wake.wait(), delay)
+                async with asyncio.timeout(delay):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
             self._wake.clear()

@@ -52,6 +52,8 @@ _NEXT_HOST: Final = (
 """The host does not serve; another one may."""
 _UNCOMPARED: Final = "IPAM1"
 """Our own SQLSTATE, see `ipam.heed_comparison`."""
+_CANCEL_SECONDS: Final = 2.0
+"""So long who was cancelled waits for the server to say that the statement is, too; by itself asyncpg takes 30 s."""
 _CONNECT_SECONDS: Final = 10.0
 _HOST_SECONDS: Final = 3.0
 """For one of several hosts, of which the dead ones may swallow what is sent to them."""
@@ -155,6 +157,8 @@ class Database:
                 await asyncio.sleep(0.01 * 2**attempt)
             except _AWAY as error:
                 telemetry.store_faults.labels(name).inc()
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise asyncio.CancelledError from error  # which a failure on the way out has replaced
                 raise StoreUnavailableError(f"{name}: {error!r}") from error
             except asyncpg.IntegrityConstraintViolationError as error:
                 telemetry.store_faults.labels(name).inc()
@@ -171,13 +175,16 @@ class Database:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Any]:
         pool = await self._opened()
-        async with pool.acquire(timeout=self._timeout) as connection:
-            try:
-                yield connection
-            except _SPOILT:
-                with suppress(asyncpg.InterfaceError):  # closed already
-                    connection.terminate()
-                raise
+        connection = await pool.acquire(timeout=self._timeout)
+        try:
+            yield connection
+        except _SPOILT:
+            with suppress(asyncpg.InterfaceError):  # closed already
+                connection.terminate()
+            raise
+        finally:
+            with suppress(*_AWAY):  # the pool closes it then; what was done is done
+                await pool.release(connection, timeout=_CANCEL_SECONDS)
 
     async def _opened(self) -> Any:
         async with self._opening:
