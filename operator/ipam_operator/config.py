@@ -49,6 +49,11 @@ class Settings(BaseModel):
     webhook_host: str = Field(default="127.0.0.1", description="Bind address of that webhook.")
     webhook_port: int = Field(default=9443, ge=0, le=65535, description="0 lets the kernel choose.")
     webhook_port_file: str = Field(default="", description="Where to write the chosen port; empty: nowhere.")
+    webhook_linger_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        description="So long a replica that was told to end still answers there: who asks may not know that it goes.",
+    )
     pool_timer_seconds: float = Field(default=15.0, gt=0, description="Counters and cool-down of each pool.")
     queue_position_seconds: float = Field(
         default=60.0, gt=0, description="How often the first 100 of a queue are told their places, at most."

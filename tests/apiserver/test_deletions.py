@@ -24,6 +24,7 @@ NAME = "deletions.ipclaims.ipam.dotmac.io"
 RBAC = "rbac.authorization.k8s.io"
 CONFIGURATIONS = "apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 UNKNOWN = "unknown"
+LINGERS = pytest.mark.parametrize("linger", [8.0], ids=["8s"])
 HOLDS_NOBODY_UP = pytest.mark.parametrize("values", [{"failurePolicy": "Ignore"}], ids=["Ignore"])
 
 
@@ -38,14 +39,14 @@ class Webhook:
     place: Tenant
     books: Ledger
 
-    async def say(self, review: Json, path: str = "") -> int:
-        """Ask it as anybody could who reaches its port; the code of its answer."""
+    async def say(self, review: Json, path: str = "") -> tuple[int, bool]:
+        """Ask it as anybody could who reaches its port; the code of its answer, and whether one may ask again."""
         trusted = ssl.create_default_context(cafile=str(self.authority))
         async with (
             aiohttp.ClientSession() as session,
             session.post(path or self.url, json=review, ssl=trusted) as answer,
         ):
-            return answer.status
+            return answer.status, answer.headers.get("Connection") != "close"
 
     async def delete(self, name: str, user: str = "", **options: str) -> None:
         """Ask for a claim's deletion, as the administrator or as another user."""
@@ -119,6 +120,12 @@ def values() -> dict[str, str]:
     return {}
 
 
+@pytest.fixture
+def linger() -> float:
+    """Seconds that it answers after its end was asked for: who goes is gone, where the API server knows no other."""
+    return 0.0
+
+
 @asynccontextmanager
 async def in_force(place: Tenant, body: Json) -> AsyncIterator[None]:
     """A webhook's configuration, while this lasts."""
@@ -138,11 +145,12 @@ async def webhook(
     directory: Path,
     tmp_path: Path,
     values: dict[str, str],
+    linger: float,
 ) -> AsyncIterator[Webhook]:
     """In force in the test's namespace, where alice and bob may delete claims."""
     port = tmp_path / "webhook-port"
     operator = launch({"IPAM_WEBHOOK_DIRECTORY": str(directory), "IPAM_WEBHOOK_PORT": "0",
-                       "IPAM_WEBHOOK_PORT_FILE": str(port)})  # fmt: skip
+                       "IPAM_WEBHOOK_PORT_FILE": str(port), "IPAM_WEBHOOK_LINGER_SECONDS": str(linger)})  # fmt: skip
     url = f"https://127.0.0.1:{port.read_text().strip()}/deletions/{(directory / 'token').read_text().strip()}"
     subjects = [{"kind": "User", "apiGroup": RBAC, "name": user} for user in ("alice", "bob")]
     role = {"apiGroup": RBAC, "kind": "ClusterRole", "name": "ipam-edit"}
@@ -232,9 +240,9 @@ async def test_nobody_else_is_believed(webhook: Webhook) -> None:
     }
     base = webhook.url.rpartition("/")[0]
     for path in (f"{base}/{'x' * 32}", f"{base}/", base):
-        assert await webhook.say(review, path) == HTTPStatus.NOT_FOUND
+        assert await webhook.say(review, path) == (HTTPStatus.NOT_FOUND, True)
     for nonsense in ({}, {"request": {**review["request"], "operation": "CREATE"}}, {"request": 1}):
-        assert await webhook.say(nonsense) == HTTPStatus.BAD_REQUEST
+        assert await webhook.say(nonsense) == (HTTPStatus.BAD_REQUEST, True)
     assert await webhook.books.value("select count(*) from ipam.deletion") == 0
     await webhook.delete("held", "alice")
     assert await webhook.deleter("held") == "alice"
@@ -250,6 +258,25 @@ async def test_nobody_deletes_unseen(webhook: Webhook, launch: Launch) -> None:
     await again(launch, webhook)
     await webhook.delete("held", "bob")
     assert await webhook.deleter("held") == "bob"
+
+
+@LINGERS
+async def test_who_goes_still_notes_who_deletes(webhook: Webhook, launch: Launch) -> None:
+    """Asked to end, an operator lets another lead at once, but answers deletions until all know that it goes."""
+    await webhook.hold("held")
+    other = launch({"IPAM_LEADER_SECONDS": "5"}, ready=False).wait_live()
+    webhook.operator.ask_to_end()
+
+    async def led() -> bool:
+        return other.metrics().total("ipam_leader") == 1
+
+    await eventually(led, "the other one leads, which looks each second", 4.0)
+    await webhook.hold("next")
+    assert await webhook.say({}) == (HTTPStatus.BAD_REQUEST, False), "its connections are not worth keeping"
+    await webhook.delete("held", "alice")
+    assert await webhook.deleter("held") == "alice"
+    assert webhook.operator.wait() == 0
+    assert NAME in await webhook.refusal("next", "alice")
 
 
 @pytest.mark.usefixtures("somebody_else")

@@ -83,6 +83,10 @@ class OperatorProcess:
         self._process.kill()
         self._process.wait()
 
+    def ask_to_end(self) -> None:
+        """SIGTERM."""
+        self._process.terminate()
+
     def terminate(self, seconds: float = 20.0) -> int:
         """SIGTERM, and wait; its exit code."""
         return end(self._process, seconds=seconds)

@@ -104,8 +104,8 @@ class _Notes:
         return True
 
 
-def reviews(deletions: Deletions, token: Callable[[], bytes]) -> web.Application:
-    """What answers the API server: yes, once it is noted who asks.
+def reviews(deletions: Deletions, token: Callable[[], bytes], leaving: Callable[[], bool]) -> web.Application:
+    """What answers the API server: yes, once it is noted who asks; and once `leaving`, not to come again.
 
     Else 500, whose text alone the API server passes on, and the webhook's `failurePolicy` decides. Nobody else knows
     the path, so nobody else is believed.
@@ -123,20 +123,27 @@ def reviews(deletions: Deletions, token: Callable[[], bytes]) -> web.Application
             raise web.HTTPInternalServerError(text=_UNNOTED)
         return web.json_response(asked.allowed())
 
+    async def part(_request: web.Request, response: web.StreamResponse) -> None:
+        # Of a connection that is kept the API server learns only by a failure that this replica has gone.
+        if leaving():
+            response.force_close()
+            response.headers["Connection"] = "close"  # which aiohttp decides before it asks here
+
     app = web.Application(client_max_size=_REVIEW_BYTES)
+    app.on_response_prepare.append(part)
     app.add_routes([web.post("/deletions/{token}", review)])
     return app
 
 
-def serving(deletions: Deletions, settings: Settings) -> list[Coroutine[Any, Any, None]]:
-    """What serves, until cancelled.
+def serving(deletions: Deletions, settings: Settings, asked: asyncio.Event) -> list[Coroutine[Any, Any, None]]:
+    """What serves, until cancelled; once it is `asked` to end, for the last requests.
 
     Raises:
         SettingsError: certificate, key or token are not there.
     """
     credentials = Credentials(Path(settings.webhook_directory))
     answering = listen(
-        reviews(deletions, lambda: credentials.token),
+        reviews(deletions, lambda: credentials.token, asked.is_set),
         host=settings.webhook_host,
         port=settings.webhook_port,
         port_file=settings.webhook_port_file,

@@ -192,11 +192,21 @@ async def run(settings: Settings, login: Login = login) -> None:
             port_file=settings.health_port_file,
         )
         serving = _lead(app, api, operator, leadership, settings, asked)
-        told = [] if app.deletions is None else deletions.serving(app.deletions, settings)
-        try:
-            await first_of([probing, serving, _wait(asked), *told])
-        finally:
-            await leadership.resign()
+        told = [] if app.deletions is None else deletions.serving(app.deletions, settings, asked)
+        # Nobody but the webhook is asked by who may not know yet that this replica goes.
+        linger = settings.webhook_linger_seconds if told else 0.0
+        await first_of([probing, _until(asked, serving, leadership, linger), *told])
+
+
+async def _until(
+    asked: asyncio.Event, serving: Coroutine[Any, Any, None], leadership: Leadership, linger: float
+) -> None:
+    """Serve until asked to end, let another replica lead at once, and be there for so many seconds more."""
+    try:
+        await first_of([serving, _wait(asked)])
+    finally:
+        await leadership.resign()
+    await asyncio.sleep(linger)
 
 
 def _end_by(asked: asyncio.Event) -> None:
