@@ -42,11 +42,26 @@ def test_contributing_names_what_exists() -> None:
         assert (ROOT / f"{module.replace('.', '/')}.py").exists()
 
 
+def anchors(page: Path) -> set[str]:
+    """What a link to this page may name after its `#`, by GitHub's rule for headings."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_links_lead_somewhere() -> None:
-    """Relative links in the documents point at files that are there."""
+    """Relative links in the documents point at files and headings that are there."""
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
-    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text())]
-    assert [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()] == []
+    links = [
+        (page, *link) for page in pages for link in re.findall(r"\]\((?!\w+:)([^)#]*)#?([^)]*)\)", page.read_text())
+    ]
+    assert sum(bool(anchor) for _, _, anchor in links) >= 10
+    lost = []
+    for page, path, anchor in links:
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            lost.append(f"{page.name}: {path}#{anchor}")
+    assert lost == []
 
 
 def test_readme_speaks_of_kinds_of_refusal_that_exist() -> None:

@@ -7,20 +7,18 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Sequence
 
 from ipam_operator import __version__
 from ipam_operator.app import opened
 from ipam_operator.cli import history, laptop, schema
+from ipam_operator.cli.command import Work
 from ipam_operator.cli.loops import Loop
 from ipam_operator.cli.table import table
 from ipam_operator.config import Settings, load
 from ipam_operator.domain.model import ObjectRef
 from ipam_operator.errors import IpamError, SettingsError
 from ipam_operator.net.cidr import AddressOrPrefix, parse_address_or_prefix
-
-Work = Callable[[Settings, argparse.Namespace], Coroutine[Any, Any, int | None]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,10 +1,11 @@
 """Commands that talk to a cluster: run, operator run, rebuild."""
 
 import argparse
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 from ipam_operator.cli import schema
+from ipam_operator.cli.command import Work
 from ipam_operator.config import Settings
 from ipam_operator.errors import SettingsError
 from ipam_operator.kube import operator, rebuild
@@ -61,7 +62,7 @@ async def _rebuild(settings: Settings, options: argparse.Namespace) -> int:
     return int(bool(left))
 
 
-COMMANDS: Final[Mapping[str, Callable[[Settings, argparse.Namespace], Coroutine[Any, Any, int | None]]]] = {
+COMMANDS: Final[Mapping[str, Work]] = {
     "run": _run,
     "operator": _run_here,
     "rebuild": _rebuild,
