@@ -1,9 +1,11 @@
 """How a command ends that cannot begin."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +28,27 @@ def test_who_waits_for_the_database_ends_at_sigterm(arguments: list[str]) -> Non
             assert process.wait(timeout=30) == 128 + signal.SIGTERM
         finally:
             process.kill()
+
+
+def test_who_has_just_begun_ends_at_sigterm() -> None:
+    """While it loads, too, of which asyncpg is the first that takes its time."""
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "operator")}
+    with subprocess.Popen([sys.executable, "-m", "ipam_operator", "run"], env=environment) as process:
+        try:
+            here = Path(f"/proc/{process.pid}")
+            while not handles(here, signal.SIGTERM):
+                assert process.poll() is None, "it ended before it handled anything"
+            assert "asyncpg" not in (here / "maps").read_text()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=30) == 128 + signal.SIGTERM
+        finally:
+            process.kill()
+
+
+def handles(process: Path, number: int) -> bool:
+    """Whether a process has said what it does at a signal."""
+    (mask,) = re.findall(r"^SigCgt:\s*(\w+)$", (process / "status").read_text(), re.MULTILINE)
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 @pytest.mark.parametrize("name", ["IPAM_DATABASE_URL", "IPAM_OWNER_DATABASE_URL"])
