@@ -179,7 +179,8 @@ async def somebody_else(certificate: Pki, place: Tenant) -> AsyncIterator[None]:
 async def again(launch: Launch, webhook: Webhook) -> None:
     """Another operator, where the API server looks for the first one."""
     port = webhook.url.split("/")[2].rpartition(":")[2]
-    webhook.operator = launch({"IPAM_WEBHOOK_DIRECTORY": str(webhook.directory), "IPAM_WEBHOOK_PORT": port})
+    settings = {"IPAM_WEBHOOK_DIRECTORY": str(webhook.directory), "IPAM_WEBHOOK_PORT": port}
+    webhook.operator = launch({**settings, "IPAM_WEBHOOK_LINGER_SECONDS": "0"})
 
 
 @asynccontextmanager
