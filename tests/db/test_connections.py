@@ -53,6 +53,22 @@ async def test_a_refused_statement_keeps_its_connection(database_url: str) -> No
         assert used[0] is used[1]
 
 
+async def test_who_serves_a_claim_that_another_has_just_served_looks_again(database_url: str) -> None:
+    """Two pools may serve one claim at once; the index lets one through, and the other one's statement is repeated."""
+    calls: list[int] = []
+
+    async def late(tx: Connection) -> int:
+        calls.append(await tx.value("ping"))
+        if len(calls) == 1:
+            twice = asyncpg.UniqueViolationError("duplicate key value violates unique constraint")
+            twice.constraint_name = "lease_claim"
+            raise twice
+        return len(calls)
+
+    async with Store(database_url, connections=1) as store:
+        assert await store.database.transaction("late", late) == 2
+
+
 async def test_a_session_that_was_idle_in_a_transaction_too_long_is_unavailable(database_url: str) -> None:
     """A process that was stopped in a transaction finds its session gone, and its next call works."""
 

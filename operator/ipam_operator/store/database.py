@@ -62,6 +62,8 @@ _AGAIN: Final = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.SerializationError,
 )
+_ONE_HOLDER: Final = "lease_claim"
+"""The index that stops one of two statements that serve a claim at once, from two pools; repeated, it sees that."""
 _HOSTS: Final = re.compile(r"(?:(?:\[[0-9A-Fa-f:.]+\]|[\w./%-]+)(?::\d+)?(?:,|$))*")
 """What stands between the login and the database in a URL; a password with / or # in it cuts the URL short."""
 _log = logging.getLogger(__name__)
@@ -157,12 +159,13 @@ class Database:
                 await asyncio.sleep(0.01 * 2**attempt)
             except _AWAY as error:
                 telemetry.store_faults.labels(name).inc()
-                if (task := asyncio.current_task()) is not None and task.cancelling():
-                    raise asyncio.CancelledError from error  # which a failure on the way out has replaced
+                _heed_cancellation(error)
                 raise StoreUnavailableError(f"{name}: {error!r}") from error
             except asyncpg.IntegrityConstraintViolationError as error:
                 telemetry.store_faults.labels(name).inc()
-                raise ConstraintError(str(error.constraint_name or ""), f"{name}: {error}") from error
+                if error.constraint_name != _ONE_HOLDER or attempt + 1 == _ATTEMPTS:
+                    raise ConstraintError(str(error.constraint_name or ""), f"{name}: {error}") from error
+                await asyncio.sleep(0.01 * 2**attempt)
             except asyncpg.PostgresError as error:
                 if error.sqlstate == _UNCOMPARED:
                     raise StoreUncomparedError(f"{name}: {error}") from error
@@ -201,6 +204,12 @@ class Database:
                     reset=_nothing_to_reset,
                 )
             return self._pool
+
+
+def _heed_cancellation(error: BaseException) -> None:
+    """Cancel, if we were cancelled, and a failure on the way out has replaced that."""
+    if (task := asyncio.current_task()) is not None and task.cancelling():
+        raise asyncio.CancelledError from error
 
 
 async def _connect(url: str, **options: Any) -> Any:
