@@ -5,7 +5,7 @@ Kopf loads that client wherever it finds it, which takes as long as all the rest
 
 import sys
 
-from ipam_operator.cli.main import main
+from ipam_operator.__main__ import main
 
 if __name__ == "__main__":
     # Python's way of saying that there is none.

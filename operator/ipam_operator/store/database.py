@@ -152,25 +152,14 @@ class Database:
                         ours = Connection(connection)
                         await ours.rows("idle_limit")
                         return await work(ours)
-            except _AGAIN as error:
-                telemetry.store_faults.labels(name).inc()
-                if attempt + 1 == _ATTEMPTS:
-                    raise StoreUnavailableError(f"{name}: {error}") from error
-                await asyncio.sleep(0.01 * 2**attempt)
-            except _AWAY as error:
-                telemetry.store_faults.labels(name).inc()
+            except (*_AWAY, asyncpg.PostgresError) as error:
+                meant = _meaning(name, error)
+                if not isinstance(meant, StoreUncomparedError):
+                    telemetry.store_faults.labels(name).inc()
                 _heed_cancellation(error)
-                raise StoreUnavailableError(f"{name}: {error!r}") from error
-            except asyncpg.IntegrityConstraintViolationError as error:
-                telemetry.store_faults.labels(name).inc()
-                if error.constraint_name != _ONE_HOLDER or attempt + 1 == _ATTEMPTS:
-                    raise ConstraintError(str(error.constraint_name or ""), f"{name}: {error}") from error
+                if not _is_transient(error) or attempt + 1 == _ATTEMPTS:
+                    raise meant from error
                 await asyncio.sleep(0.01 * 2**attempt)
-            except asyncpg.PostgresError as error:
-                if error.sqlstate == _UNCOMPARED:
-                    raise StoreUncomparedError(f"{name}: {error}") from error
-                telemetry.store_faults.labels(name).inc()
-                raise StoreFaultError(f"{name}: {error}") from error
             finally:
                 telemetry.store_seconds.labels(name).observe(time.monotonic() - started)
         raise AssertionError("the last attempt returns or raises")
@@ -204,6 +193,22 @@ class Database:
                     reset=_nothing_to_reset,
                 )
             return self._pool
+
+
+def _meaning(name: str, error: Exception) -> StoreUnavailableError | StoreFaultError:
+    """What a failure of the named statement is to those who asked for it."""
+    if isinstance(error, (*_AGAIN, *_AWAY)):
+        return StoreUnavailableError(f"{name}: {error!r}")
+    if isinstance(error, asyncpg.IntegrityConstraintViolationError):
+        return ConstraintError(str(error.constraint_name or ""), f"{name}: {error}")
+    if getattr(error, "sqlstate", "") == _UNCOMPARED:
+        return StoreUncomparedError(f"{name}: {error}")
+    return StoreFaultError(f"{name}: {error}")
+
+
+def _is_transient(error: Exception) -> bool:
+    """Whether the same call may succeed when it is repeated at once."""
+    return isinstance(error, _AGAIN) or getattr(error, "constraint_name", None) == _ONE_HOLDER
 
 
 def _heed_cancellation(error: BaseException) -> None:
