@@ -32,7 +32,7 @@ from hack import node_packages
 from hack.acquire import acquire, node_programs
 from hack.cluster import Cluster
 from hack.places import ROOT
-from hack.processes import Register, exit_on_signals, tail
+from hack.processes import Register, children, exit_on_signals, tail
 from hack.source import Source, SourceError, Way
 from hack.steps import say, step
 
@@ -159,9 +159,8 @@ class Node(Cluster):
             if process.poll() is not None or time.monotonic() > limit:
                 raise RuntimeError(f"no node, see {self.log.parent}:\n{tail(self.log)}")
             if not self._register.read():
-                children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-                if children:
-                    self._register.add(FIRST, int(children[0]))
+                for pid in children(process.pid)[:1]:
+                    self._register.add(FIRST, pid)
             time.sleep(0.05)
 
     @override

@@ -19,7 +19,7 @@ import asyncpg
 from hack.pki import Pki
 from hack.places import NAME, is_root, make_temporary
 from hack.postgres_binaries import find, has_extension
-from hack.processes import TIED, end, spawn, tail, wait_ready
+from hack.processes import TIED, children, end, spawn, tail, wait_ready
 
 LOOPBACK = "127.0.0.1"
 OWNER = "ipam"
@@ -163,8 +163,7 @@ class Postgres:
         self._signal_all(signal.SIGCONT)
 
     def _signal_all(self, number: signal.Signals) -> None:
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        for pid in (self.pid, *map(int, children)):
+        for pid in (self.pid, *children(self.pid)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 

@@ -61,6 +61,15 @@ class Identity:
         return True
 
 
+def children(pid: int) -> list[int]:
+    """Pids of those whom a process has started, oldest first, and who still run.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 class Register:
     """A file of the processes that belong to one state directory."""
 

@@ -1,6 +1,8 @@
 """The store behind PgBouncer in transaction mode, where no statement may count on the session of the one before."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
@@ -10,6 +12,8 @@ import asyncpg
 import pytest_asyncio
 
 from hack.pgbouncer import PgBouncer
+from hack.postgres import Postgres
+from hack.processes import children
 from ipam_operator.domain.answers import Served
 from ipam_operator.domain.model import ClaimRequest, PoolRequest, Strategy
 from ipam_operator.domain.outcome import Accepted, Removed
@@ -165,3 +169,26 @@ def test_runs_unprivileged(pgbouncer: PgBouncer) -> None:
     """The pooler is not root, and it is ours to stop."""
     assert pgbouncer.pid
     assert Path(f"/proc/{pgbouncer.pid}").stat().st_uid != 0
+
+
+async def test_is_started_again(postgres: Postgres) -> None:
+    """A pooler that ends is back soon, as where a system looks after it, and ends with its fixture."""
+    with PgBouncer(postgres) as own:
+        before = children(own.pid)
+        await asyncio.sleep(2.5)  # who ends sooner never ran
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        connection = await connected(own.url_for("postgres"))
+        assert await connection.fetchval("select true")
+        await connection.close()
+        after = children(own.pid)
+        assert not set(before) & set(after)
+    assert not [pid for pid in after if Path(f"/proc/{pid}").exists()]
+
+
+async def connected(url: str) -> asyncpg.Connection:
+    """A connection, however often it is refused before."""
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(OSError):
+                return await asyncpg.connect(url, statement_cache_size=0)
