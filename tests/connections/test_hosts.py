@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from hack.pgbouncer import PgBouncer
 from hack.postgres import LOOPBACK, OWNER, Postgres, free_port
 from ipam_operator.errors import StoreUnavailableError
-from ipam_operator.store.database import Database, one_by_one
+from ipam_operator.store.database import Connection, Database, one_by_one
 from ipam_operator.store.migrate import verify
 from tests.support.standby import Standby
 
@@ -40,7 +41,7 @@ def url(server: Postgres, *before: int, query: str = "") -> str:
 
 
 async def answers(way: str) -> int:
-    async with Database(way, connections=1) as database:
+    async with Database(way, connections=1, statement_cache=False) as database:
         return int(await database.value("ping"))
 
 
@@ -90,17 +91,64 @@ async def test_a_frozen_server_is_left(primary: Postgres, standby: Standby) -> N
             primary.thaw()
 
 
+async def alone(database: Database) -> int:
+    """What `ping` answers as a statement of its own."""
+    return int(await database.value("ping"))
+
+
+async def within_seconds(work: Awaitable[int]) -> None:
+    """A limit of half a second is one of a few, although the server does not even hear of it."""
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await work
+    assert time.monotonic() - began < 5
+
+
 async def test_who_is_cancelled_leaves_a_frozen_server(primary: Postgres) -> None:
     """A limit of seconds for a call is one, whether or not the server hears that the statement is cancelled."""
     async with Database(url(primary), connections=1) as database:
-        assert await database.value("ping") == 1
+        assert await alone(database) == 1
         primary.freeze()
         try:
-            began = time.monotonic()
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.5):
-                    await database.value("ping")
-            assert time.monotonic() - began < 5
+            await within_seconds(alone(database))
         finally:
             primary.thaw()
-        assert await database.value("ping") == 1
+        assert await alone(database) == 1
+
+
+async def test_who_is_cancelled_in_a_transaction_leaves_a_frozen_server(primary: Postgres) -> None:
+    """Its end is not waited for either: the server rolls back what has lost its connection."""
+
+    async def work(connection: Connection) -> int:
+        assert await connection.value("ping") == 1
+        primary.freeze()
+        return int(await connection.value("ping"))
+
+    async with Database(url(primary), connections=1) as database:
+        try:
+            await within_seconds(database.transaction("ping", work))
+        finally:
+            primary.thaw()
+        assert await alone(database) == 1
+
+
+async def test_who_is_cancelled_leaves_a_frozen_server_as_it_connects(primary: Postgres) -> None:
+    """Through a pooler, which lets in whoever comes, the first statement of a new connection is what hangs."""
+    with PgBouncer(primary) as pooler:
+        assert await answers(pooler.url_for("ipam")) == 1
+        async with Database(pooler.url_for("ipam"), connections=1, statement_cache=False) as database:
+            primary.freeze()
+            try:
+                await within_seconds(alone(database))
+            finally:
+                primary.thaw()
+            assert await eventually_answers(database) == 1
+
+
+async def eventually_answers(database: Database) -> int:
+    """The same, however often the pooler, which a cancelled statement may end, is away before."""
+    async with asyncio.timeout(15):
+        while True:
+            with suppress(StoreUnavailableError):
+                return await alone(database)

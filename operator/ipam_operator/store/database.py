@@ -148,7 +148,7 @@ class Database:
                 async with self._connected() as connection:
                     if not transaction:
                         return await work(Connection(connection))
-                    async with connection.transaction():
+                    async with _transaction(connection):
                         ours = Connection(connection)
                         await ours.rows("idle_limit")
                         return await work(ours)
@@ -171,8 +171,7 @@ class Database:
         try:
             yield connection
         except _SPOILT:
-            with suppress(asyncpg.InterfaceError):  # closed already
-                connection.terminate()
+            _cut(connection)
             raise
         finally:
             with suppress(*_AWAY):  # the pool closes it then; what was done is done
@@ -244,8 +243,36 @@ def one_by_one(url: str) -> list[str]:
 
 async def _meet_types(connection: Any) -> None:
     """In one transaction, so that PgBouncer cannot spread what asyncpg sets meanwhile over several sessions."""
-    async with connection.transaction():
-        await connection.fetch(blocks()["array_types"])
+    try:
+        async with _transaction(connection):
+            await connection.fetch(blocks()["array_types"])
+    except BaseException:
+        _cut(connection)  # the pool would close it in order, and wait half a minute for a silent server
+        raise
+
+
+@asynccontextmanager
+async def _transaction(connection: Any) -> AsyncIterator[None]:
+    """One that is rolled back in seconds, or with its connection: asyncpg waits for a silent server, see above."""
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    except BaseException:
+        try:
+            async with asyncio.timeout(_CANCEL_SECONDS):
+                await transaction.rollback()
+        except BaseException:
+            _cut(connection)
+            raise
+        raise
+    await transaction.commit()
+
+
+def _cut(connection: Any) -> None:
+    """Close it without a word to the server, which ends what was under way when it notices."""
+    with suppress(asyncpg.InterfaceError):  # closed already
+        connection.terminate()
 
 
 async def _nothing_to_reset(_connection: Any) -> None:
