@@ -1,6 +1,7 @@
 """One cluster of two nodes for all tests of this folder; they run inside its network."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -19,6 +20,15 @@ from tests.e2e import images
 from tests.e2e.support import CA_SECRET, SAID, SECRET, Release, Values, merged, timed
 from tests.support.cluster import Api
 from tests.support.postgres import create_database, drop_database
+
+ROUNDS = "IPAM_E2E_ROUNDS"
+"""Set: each test of replicas comes so often, for what goes wrong in one drain of thirty."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if (rounds := os.environ.get(ROUNDS)) and metafunc.module.__name__.endswith("test_replicas"):
+        metafunc.fixturenames.append("round_of")
+        metafunc.parametrize("round_of", range(int(rounds)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
