@@ -1,7 +1,7 @@
-"""A storm of answers: those that nobody waits for go last, and no more are asked for than can be on their way."""
+"""A storm of answers: those that nobody waits for go last, and the store is asked for no more than can be told."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from uuid import UUID
@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from ipam_operator.domain.model import ObjectRef
 from ipam_operator.kube.apiserver import ApiServer, Target
+from ipam_operator.kube.inbox import Item
 from ipam_operator.kube.resources import Kind
 from ipam_operator.kube.writer import Writer
 from tests.apiserver.support import PATIENCE, Tenant
@@ -63,11 +64,11 @@ async def test_who_waits_is_told_before(place: Tenant, server: ApiServer) -> Non
     assert {seen[name]["status"]["reason"] for name in found} == {"Allocated"}
 
 
-async def has_room(writer: Writer) -> bool:
-    """Whether whoever asks now need not wait."""
+async def at_once(room: Awaitable[None]) -> bool:
+    """Whether whoever asks for it now need not wait."""
     try:
         async with asyncio.timeout(0):
-            await writer.room()
+            await room
     except TimeoutError:
         return False
     return True
@@ -79,12 +80,35 @@ async def test_answers_that_cannot_be_on_their_way_leave_no_room(place: Tenant, 
     writer, told = Writer(server, 1), list[object]()
     for target in late:
         writer.status(target, STATUS, told.append, late=True)
-    assert await has_room(writer)
+    assert await at_once(writer.room())
     writer.status(first, STATUS, told.append)
-    assert not await has_room(writer)
+    assert not await at_once(writer.room())
     running = asyncio.create_task(writer.run())
     async with asyncio.timeout(PATIENCE):
         await writer.room()
     assert len(told) <= 1
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_who_leaves_waits_for_room_but_not_for_long(place: Tenant, server: ApiServer) -> None:
+    """Deletions that cannot be on their way wait in the next release; a storm of answers does not keep them there."""
+    found = await targets(place, *STORM[:3])
+    writer, told = Writer(server, 1), asyncio.Queue[object]()
+    item = Item.of(Kind.CLAIM, await place.get("IPClaim", STORM[0]), gone=False)
+    writer.hold(item, told.put_nowait)
+    assert await at_once(writer.room_to_leave()), "who comes is in nobody's way"
+    writer.let_go(item, told.put_nowait)
+    assert not await at_once(writer.room_to_leave())
+    async with asyncio.timeout(PATIENCE):
+        await writer.room_to_leave()
+    assert told.empty(), "nothing was written, and yet it does not wait any more"
+    for target in found.values():
+        writer.status(target, STATUS, told.put_nowait)
+    running = asyncio.create_task(writer.run())
+    async with asyncio.timeout(PATIENCE):
+        for _ in range(len(found) + 2):
+            await told.get()
+    assert await at_once(writer.room_to_leave())
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

@@ -71,7 +71,7 @@ class ClaimReconciler:
         self._standing, self._stamps, self._renew_kinds = standing, stamps, renew_kinds
         self._batch_limit = batch_limit
         self._pools: Lanes[ObjectRef, _Asked] = Lanes(self._answer, batch_limit, writer.room)
-        self._releases: Lanes[str, Item] = Lanes(self._release, batch_limit)
+        self._releases: Lanes[str, Item] = Lanes(self._release, batch_limit, writer.room_to_leave)
         self._alarms = Alarms(self.serve)
         self._told = Told(claims.told)
         self._heirs = Heirs()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
@@ -18,6 +19,8 @@ from ipam_operator.kube.resources import FINALIZER
 Json = dict[str, Any]
 Done = Callable[[Reply], None]
 
+_LEAVE_SECONDS: Final = 0.1
+"""So long who leaves waits for room: answers go first, but no storm of them keeps addresses from being freed."""
 _log = logging.getLogger(__name__)
 _RETRY: Final = {
     HTTPStatus.REQUEST_TIMEOUT,
@@ -35,7 +38,29 @@ class _Write:
     subresource: str
     done: list[Done] = field(default_factory=list)
     late: bool = False
+    leaves: bool = False
     delays: Any = field(default_factory=lambda: iter(CappedBackoff()))
+
+
+class _Room:
+    """There is some while fewer than `size` wait: another one would only wait behind them."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._waiting = size, 0
+        self._free = asyncio.Event()
+        self._free.set()
+
+    def add(self, more: int) -> None:
+        """So many more wait now than before."""
+        self._waiting += more
+        if self._waiting < self._size:
+            self._free.set()
+        else:
+            self._free.clear()
+
+    async def free(self) -> None:
+        """Wait for it."""
+        await self._free.wait()
 
 
 class Writer:
@@ -53,8 +78,7 @@ class Writer:
         self._newest: dict[UUID, _Write] = {}
         self._others: deque[_Write] = deque()
         self._wake = asyncio.Semaphore(0)
-        self._room = asyncio.Event()
-        self._room.set()
+        self._room, self._door = _Room(workers), _Room(workers)
 
     def status(self, target: Target, status: Mapping[str, Any], done: Done, *, late: bool = False) -> None:
         """Replace the object's status; a newer answer overtakes one that is not yet on its way.
@@ -85,11 +109,17 @@ class Writer:
         """Take our finalizer off, wherever in the list it stands; the server checks that it is ours."""
         at = f"/metadata/finalizers/{item.meta['finalizers'].index(FINALIZER)}"
         body: list[Json] = [{"op": "test", "path": at, "value": FINALIZER}, {"op": "remove", "path": at}]
-        self._other(_Write(item.target, body, "", [done]))
+        self._other(_Write(item.target, body, "", [done], leaves=True))
 
     async def room(self) -> None:
-        """Wait while more answers are here than can be on their way: another one would only wait behind them."""
-        await self._room.wait()
+        """Wait while more answers are here than can be on their way."""
+        await self._room.free()
+
+    async def room_to_leave(self) -> None:
+        """Wait while more finalizers are to be taken off than can be at once, but not for long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVE_SECONDS):
+                await self._door.free()
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -99,6 +129,7 @@ class Writer:
 
     def _other(self, write: _Write) -> None:
         self._others.append(write)
+        self._door.add(write.leaves)
         self._wake.release()
 
     async def _work(self) -> None:
@@ -106,10 +137,12 @@ class Writer:
             await self._wake.acquire()
             if self._statuses:
                 uid = self._statuses.popleft()
-                self._tell_room()
+                self._room.add(-1)
                 await self._write_status(uid)
             elif self._others:
-                await self._attempt(self._others.popleft())
+                other = self._others.popleft()
+                self._door.add(-other.leaves)
+                await self._attempt(other)
             elif self._late:
                 await self._write_status(self._late.popleft())
 
@@ -125,15 +158,10 @@ class Writer:
             self._line_up(uid)
 
     def _line_up(self, uid: UUID) -> None:
-        (self._late if self._status[uid].late else self._statuses).append(uid)
-        self._tell_room()
+        late = self._status[uid].late
+        (self._late if late else self._statuses).append(uid)
+        self._room.add(not late)
         self._wake.release()
-
-    def _tell_room(self) -> None:
-        if len(self._statuses) < self._workers:
-            self._room.set()
-        else:
-            self._room.clear()
 
     async def _attempt(self, write: _Write) -> None:
         after: float | None = None
