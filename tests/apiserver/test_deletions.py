@@ -73,15 +73,18 @@ class Webhook:
         return self.operator.metrics().total("ipam_deletions_total", result="noted") > 0
 
     async def deleter(self, name: str) -> str:
-        """Whom history names, once the claim is gone."""
+        """Whom history names, once the claim is gone, and its address, which a claim without our finalizer precedes."""
         await self.place.gone("IPClaim", name)
-        return str(
-            await self.books.value(
-                "select actor from ipam.history where namespace = $1 and name = $2 and action = 'R'",
-                self.place.namespace,
-                name,
-            )
-        )
+        found: list[str] = []
+        last = "select actor from ipam.history where namespace = $1 and name = $2 and action = 'R'"
+
+        async def released() -> bool:
+            actor = await self.books.value(last, self.place.namespace, name)
+            found.extend([actor] if actor is not None else [])
+            return bool(found)
+
+        await eventually(released, f"{name} is released")
+        return found[0]
 
 
 def configuration(url: str, authority: Path, namespace: str, name: str = "deletions", **values: str) -> Json:
