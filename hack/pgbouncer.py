@@ -16,7 +16,7 @@ from typing import Self
 from hack.debian import unpacked
 from hack.places import temporary
 from hack.postgres import LOOPBACK, OWNER, Postgres, free_port, server_user
-from hack.processes import TIED, end, spawn, wait_ready
+from hack.processes import TIED, children, end, spawn, wait_ready
 
 PROGRAM = Path("usr", "sbin", "pgbouncer")
 """Where Debian's package has it."""
@@ -75,8 +75,10 @@ class PgBouncer:
 
     @property
     def pid(self) -> int:
-        """Of the process that starts it, and starts it again; 0 while stopped."""
-        return self._process.pid if self._process and self._process.poll() is None else 0
+        """Of the process; 0 while stopped. It is another one after it has ended by itself."""
+        if self._process is None or self._process.poll() is not None:
+            return 0
+        return next(iter(children(self._process.pid)), 0)
 
     def __enter__(self) -> Self:
         program, environment = find()

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -154,13 +155,14 @@ class Postgres:
         """End it as a crash would: no shutdown, and recovery at the next start on the same port."""
         self.stop(signal.SIGQUIT)
 
-    def freeze(self) -> None:
-        """Stop its processes' clocks: connections stay, and nobody answers."""
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Its processes' clocks stand still meanwhile: connections stay, and nobody answers."""
         self._signal_all(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let them go on."""
-        self._signal_all(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self._signal_all(signal.SIGCONT)
 
     def _signal_all(self, number: signal.Signals) -> None:
         for pid in (self.pid, *children(self.pid)):

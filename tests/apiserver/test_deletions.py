@@ -73,18 +73,18 @@ class Webhook:
         return self.operator.metrics().total("ipam_deletions_total", result="noted") > 0
 
     async def deleter(self, name: str) -> str:
-        """Whom history names, once the claim is gone, and its address, which a claim without our finalizer precedes."""
+        """Whom history names, once the claim is gone and its address is free, which may be later."""
         await self.place.gone("IPClaim", name)
-        found: list[str] = []
+        actor = ""
         last = "select actor from ipam.history where namespace = $1 and name = $2 and action = 'R'"
 
         async def released() -> bool:
-            actor = await self.books.value(last, self.place.namespace, name)
-            found.extend([actor] if actor is not None else [])
-            return bool(found)
+            nonlocal actor
+            actor = await self.books.value(last, self.place.namespace, name) or ""
+            return bool(actor)
 
         await eventually(released, f"{name} is released")
-        return found[0]
+        return actor
 
 
 def configuration(url: str, authority: Path, namespace: str, name: str = "deletions", **values: str) -> Json:

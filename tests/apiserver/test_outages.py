@@ -83,13 +83,10 @@ async def test_who_ends_does_not_wait_for_a_store_that_is_frozen(
     await place.space()
     await place.claim("before")
     await place.bound("before")
-    postgres.freeze()
-    try:
+    with postgres.frozen():
         await place.claim("meanwhile")
         await asyncio.sleep(3)
         assert process.terminate(seconds=20) == 0
-    finally:
-        postgres.thaw()
     launch(BRISK)
     await place.bound("meanwhile")
 

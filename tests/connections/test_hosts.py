@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager
 
 import pytest
 
@@ -13,6 +13,7 @@ from ipam_operator.errors import StoreUnavailableError
 from ipam_operator.store.database import Connection, Database, one_by_one
 from ipam_operator.store.migrate import verify
 from tests.support.standby import Standby
+from tests.support.store import persistently
 
 pytestmark = pytest.mark.db
 
@@ -42,7 +43,12 @@ def url(server: Postgres, *before: int, query: str = "") -> str:
 
 async def answers(way: str) -> int:
     async with Database(way, connections=1, statement_cache=False) as database:
-        return int(await database.value("ping"))
+        return await alone(database)
+
+
+async def alone(database: Database) -> int:
+    """What `ping` answers as a statement of its own."""
+    return int(await database.value("ping"))
 
 
 @pytest.mark.parametrize(
@@ -80,20 +86,12 @@ async def test_a_frozen_server_is_left(primary: Postgres, standby: Standby) -> N
     async with Database(standby.both(), connections=1, timeout=5.0) as database:
         assert await database.value("ping") == 1
         await standby.caught_up()
-        primary.freeze()
-        try:
+        with primary.frozen():
             await standby.promote()
             with pytest.raises(StoreUnavailableError):
                 await database.value("ping")
             async with asyncio.timeout(15):
                 assert await database.value("ping") == 1
-        finally:
-            primary.thaw()
-
-
-async def alone(database: Database) -> int:
-    """What `ping` answers as a statement of its own."""
-    return int(await database.value("ping"))
 
 
 async def within_seconds(work: Awaitable[int]) -> None:
@@ -109,27 +107,22 @@ async def test_who_is_cancelled_leaves_a_frozen_server(primary: Postgres) -> Non
     """A limit of seconds for a call is one, whether or not the server hears that the statement is cancelled."""
     async with Database(url(primary), connections=1) as database:
         assert await alone(database) == 1
-        primary.freeze()
-        try:
+        with primary.frozen():
             await within_seconds(alone(database))
-        finally:
-            primary.thaw()
         assert await alone(database) == 1
 
 
 async def test_who_is_cancelled_in_a_transaction_leaves_a_frozen_server(primary: Postgres) -> None:
     """Its end is not waited for either: the server rolls back what has lost its connection."""
-
-    async def work(connection: Connection) -> int:
-        assert await connection.value("ping") == 1
-        primary.freeze()
-        return int(await connection.value("ping"))
-
     async with Database(url(primary), connections=1) as database:
-        try:
+        with ExitStack() as from_within:
+
+            async def work(connection: Connection) -> int:
+                assert await connection.value("ping") == 1
+                from_within.enter_context(primary.frozen())
+                return int(await connection.value("ping"))
+
             await within_seconds(database.transaction("ping", work))
-        finally:
-            primary.thaw()
         assert await alone(database) == 1
 
 
@@ -138,17 +131,7 @@ async def test_who_is_cancelled_leaves_a_frozen_server_as_it_connects(primary: P
     with PgBouncer(primary) as pooler:
         assert await answers(pooler.url_for("ipam")) == 1
         async with Database(pooler.url_for("ipam"), connections=1, statement_cache=False) as database:
-            primary.freeze()
-            try:
+            with primary.frozen():
                 await within_seconds(alone(database))
-            finally:
-                primary.thaw()
-            assert await eventually_answers(database) == 1
-
-
-async def eventually_answers(database: Database) -> int:
-    """The same, however often the pooler, which a cancelled statement may end, is away before."""
-    async with asyncio.timeout(15):
-        while True:
-            with suppress(StoreUnavailableError):
-                return await alone(database)
+            # A cancelled statement may end the pooler, which is away then until it has been started again.
+            assert await persistently(lambda: alone(database)) == 1

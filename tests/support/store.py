@@ -1,14 +1,14 @@
 """The store as a test speaks of it: the real services on a real database, with names for what we do not care about."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
 from itertools import count
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -31,6 +31,7 @@ from ipam_operator.domain.model import (
 )
 from ipam_operator.domain.outcome import Accepted, Granted, Held, Refused, Removed
 from ipam_operator.domain.rates import parse
+from ipam_operator.errors import StoreUnavailableError
 from ipam_operator.net import ranges as sets
 from ipam_operator.net.cidr import Address, parse_address_or_prefix
 from ipam_operator.net.ranges import Range, parse_range
@@ -44,6 +45,8 @@ from ipam_operator.store.ownership import Ownership
 from ipam_operator.store.parents import Parents
 from ipam_operator.store.rates import Rates
 from tests.support.postgres import OPERATOR, OPERATOR_PASSWORD, PooledUrl, login_url
+
+T = TypeVar("T")
 
 NAMESPACE = "team"
 _numbers = count(1)
@@ -409,3 +412,11 @@ class Store:
         """History replayed is the live ledger."""
         rows = await self.sql("select pool_id, addr, claim_uid from ipam.lease where released_at is null")
         assert await self.history() == {(row["pool_id"], row["addr"]): row["claim_uid"] for row in rows}
+
+
+async def persistently(ask: Callable[[], Awaitable[T]], seconds: float = 30.0) -> T:
+    """The answer, however often the store is away before it comes."""
+    async with asyncio.timeout(seconds):
+        while True:
+            with suppress(StoreUnavailableError):
+                return await ask()

@@ -58,8 +58,8 @@ class _Room:
         else:
             self._free.clear()
 
-    async def free(self) -> None:
-        """Wait for it."""
+    async def wait(self) -> None:
+        """Until there is some."""
         await self._free.wait()
 
 
@@ -78,7 +78,7 @@ class Writer:
         self._newest: dict[UUID, _Write] = {}
         self._others: deque[_Write] = deque()
         self._wake = asyncio.Semaphore(0)
-        self._room, self._door = _Room(workers), _Room(workers)
+        self._room, self._room_to_leave = _Room(workers), _Room(workers)
 
     def status(self, target: Target, status: Mapping[str, Any], done: Done, *, late: bool = False) -> None:
         """Replace the object's status; a newer answer overtakes one that is not yet on its way.
@@ -113,13 +113,13 @@ class Writer:
 
     async def room(self) -> None:
         """Wait while more answers are here than can be on their way."""
-        await self._room.free()
+        await self._room.wait()
 
     async def room_to_leave(self) -> None:
         """Wait while more finalizers are to be taken off than can be at once, but not for long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_LEAVE_SECONDS):
-                await self._door.free()
+                await self._room_to_leave.wait()
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -129,7 +129,7 @@ class Writer:
 
     def _other(self, write: _Write) -> None:
         self._others.append(write)
-        self._door.add(write.leaves)
+        self._room_to_leave.add(write.leaves)
         self._wake.release()
 
     async def _work(self) -> None:
@@ -141,7 +141,7 @@ class Writer:
                 await self._write_status(uid)
             elif self._others:
                 other = self._others.popleft()
-                self._door.add(-other.leaves)
+                self._room_to_leave.add(-other.leaves)
                 await self._attempt(other)
             elif self._late:
                 await self._write_status(self._late.popleft())

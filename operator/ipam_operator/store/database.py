@@ -247,13 +247,13 @@ async def _meet_types(connection: Any) -> None:
         async with _transaction(connection):
             await connection.fetch(blocks()["array_types"])
     except BaseException:
-        _cut(connection)  # the pool would close it in order, and wait half a minute for a silent server
+        _cut(connection)  # the pool would close it in order, and wait as long
         raise
 
 
 @asynccontextmanager
 async def _transaction(connection: Any) -> AsyncIterator[None]:
-    """One that is rolled back in seconds, or with its connection: asyncpg waits for a silent server, see above."""
+    """One that is rolled back within `_CANCEL_SECONDS`, or cut: asyncpg waits half a minute for a silent server."""
     transaction = connection.transaction()
     await transaction.start()
     try:
