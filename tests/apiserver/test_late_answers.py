@@ -91,6 +91,26 @@ async def test_answers_that_cannot_be_on_their_way_leave_no_room(place: Tenant, 
     await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_who_comes_waits_while_answers_are_on_their_way_but_not_for_long(
+    place: Tenant, server: ApiServer
+) -> None:
+    """What comes while the API server has enough to do joins one statement; one slow write holds up nobody."""
+    found = (await targets(place, *STORM[:2])).values()
+    writer, told = Writer(server, 16), asyncio.Queue[object]()
+    running = asyncio.create_task(writer.run())
+    for target in found:
+        writer.status(target, STATUS, told.put_nowait)
+    for _ in found:
+        await asyncio.sleep(0)
+    assert not await at_once(writer.room())
+    async with asyncio.timeout(PATIENCE):
+        await told.get()
+        await told.get()
+    assert await at_once(writer.room()), "the other connections were free all the time"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_who_leaves_waits_for_room_but_not_for_long(place: Tenant, server: ApiServer) -> None:
     """Deletions that cannot be on their way wait in the next release; a storm of answers does not keep them there."""
     found = await targets(place, *STORM[:3])

@@ -19,8 +19,12 @@ from ipam_operator.kube.resources import FINALIZER
 Json = dict[str, Any]
 Done = Callable[[Reply], None]
 
-_LEAVE_SECONDS: Final = 0.1
-"""So long who leaves waits for room: answers go first, but no storm of them keeps addresses from being freed."""
+_FEW: Final = 8
+"""One in so many connections may be busy with answers, and another one is asked for at once: more of them keep the API
+server busy, and each statement of a few claims takes time that it needs."""
+_MOMENT_SECONDS: Final = 0.1
+"""So long who comes waits until few answers are under way, and who leaves waits for room: answers go before finalizers,
+but no storm of them keeps addresses from being freed."""
 _log = logging.getLogger(__name__)
 _RETRY: Final = {
     HTTPStatus.REQUEST_TIMEOUT,
@@ -43,17 +47,17 @@ class _Write:
 
 
 class _Room:
-    """There is some while fewer than `size` wait: another one would only wait behind them."""
+    """There is some while fewer than `size` are in it: another one would only wait behind them."""
 
     def __init__(self, size: int) -> None:
-        self._size, self._waiting = size, 0
+        self._size, self._inside = size, 0
         self._free = asyncio.Event()
         self._free.set()
 
     def add(self, more: int) -> None:
-        """So many more wait now than before."""
-        self._waiting += more
-        if self._waiting < self._size:
+        """So many more are in it now than before."""
+        self._inside += more
+        if self._inside < self._size:
             self._free.set()
         else:
             self._free.clear()
@@ -61,6 +65,12 @@ class _Room:
     async def wait(self) -> None:
         """Until there is some."""
         await self._free.wait()
+
+    async def wait_a_moment(self) -> None:
+        """Until there is some, but not for long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_MOMENT_SECONDS):
+                await self._free.wait()
 
 
 class Writer:
@@ -79,6 +89,7 @@ class Writer:
         self._others: deque[_Write] = deque()
         self._wake = asyncio.Semaphore(0)
         self._room, self._room_to_leave = _Room(workers), _Room(workers)
+        self._under_way = _Room(max(1, workers // _FEW))
 
     def status(self, target: Target, status: Mapping[str, Any], done: Done, *, late: bool = False) -> None:
         """Replace the object's status; a newer answer overtakes one that is not yet on its way.
@@ -112,14 +123,13 @@ class Writer:
         self._other(_Write(item.target, body, "", [done], leaves=True))
 
     async def room(self) -> None:
-        """Wait while more answers are here than can be on their way."""
+        """Wait while more answers are here than can be on their way, and a moment until few of them are left."""
+        await self._under_way.wait_a_moment()
         await self._room.wait()
 
     async def room_to_leave(self) -> None:
         """Wait while more finalizers are to be taken off than can be at once, but not for long."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LEAVE_SECONDS):
-                await self._room_to_leave.wait()
+        await self._room_to_leave.wait_a_moment()
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -138,7 +148,10 @@ class Writer:
             if self._statuses:
                 uid = self._statuses.popleft()
                 self._room.add(-1)
-                await self._write_status(uid)
+                try:
+                    await self._write_status(uid)
+                finally:
+                    self._under_way.add(-1)
             elif self._others:
                 other = self._others.popleft()
                 self._room_to_leave.add(-other.leaves)
@@ -161,6 +174,7 @@ class Writer:
         late = self._status[uid].late
         (self._late if late else self._statuses).append(uid)
         self._room.add(not late)
+        self._under_way.add(not late)
         self._wake.release()
 
     async def _attempt(self, write: _Write) -> None:
