@@ -94,19 +94,24 @@ async def test_answers_that_cannot_be_on_their_way_leave_no_room(place: Tenant, 
 async def test_who_comes_waits_while_answers_are_on_their_way_but_not_for_long(
     place: Tenant, server: ApiServer
 ) -> None:
-    """What comes while the API server has enough to do joins one statement; one slow write holds up nobody."""
+    """What comes while the API server has enough to do joins one statement; slow writes hold up nobody."""
     found = (await targets(place, *STORM[:2])).values()
     writer, told = Writer(server, 16), asyncio.Queue[object]()
-    running = asyncio.create_task(writer.run())
     for target in found:
         writer.status(target, STATUS, told.put_nowait)
-    for _ in found:
-        await asyncio.sleep(0)
     assert not await at_once(writer.room())
     async with asyncio.timeout(PATIENCE):
-        await told.get()
-        await told.get()
-    assert await at_once(writer.room()), "the other connections were free all the time"
+        await writer.room()
+    assert told.empty(), "nothing was written, and yet it does not wait any more"
+    running = asyncio.create_task(writer.run())
+    for _ in range(10):  # until workers have taken both
+        await asyncio.sleep(0)
+    assert not await at_once(writer.room())
+    assert told.empty(), "both are on their way"
+    async with asyncio.timeout(PATIENCE):
+        for _ in found:
+            await told.get()
+    assert await at_once(writer.room())
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 

@@ -19,12 +19,12 @@ from ipam_operator.kube.resources import FINALIZER
 Json = dict[str, Any]
 Done = Callable[[Reply], None]
 
-_FEW: Final = 8
-"""One in so many connections may be busy with answers, and another one is asked for at once: more of them keep the API
-server busy, and each statement of a few claims takes time that it needs."""
+_BUSY_SHARE: Final = 8
+"""With answers for one in so many connections the API server is busy enough: a further statement for few claims would
+only take time from it."""
 _MOMENT_SECONDS: Final = 0.1
-"""So long who comes waits until few answers are under way, and who leaves waits for room: answers go before finalizers,
-but no storm of them keeps addresses from being freed."""
+"""So long a batch waits for more to join it: one slow write must hold up nobody, and no storm of answers, which go
+before finalizers, may keep addresses from being freed."""
 _log = logging.getLogger(__name__)
 _RETRY: Final = {
     HTTPStatus.REQUEST_TIMEOUT,
@@ -47,7 +47,7 @@ class _Write:
 
 
 class _Room:
-    """There is some while fewer than `size` are in it: another one would only wait behind them."""
+    """There is some while fewer than `size` are in it."""
 
     def __init__(self, size: int) -> None:
         self._size, self._inside = size, 0
@@ -89,7 +89,7 @@ class Writer:
         self._others: deque[_Write] = deque()
         self._wake = asyncio.Semaphore(0)
         self._room, self._room_to_leave = _Room(workers), _Room(workers)
-        self._under_way = _Room(max(1, workers // _FEW))
+        self._under_way = _Room(max(1, workers // _BUSY_SHARE))
 
     def status(self, target: Target, status: Mapping[str, Any], done: Done, *, late: bool = False) -> None:
         """Replace the object's status; a newer answer overtakes one that is not yet on its way.
@@ -123,7 +123,10 @@ class Writer:
         self._other(_Write(item.target, body, "", [done], leaves=True))
 
     async def room(self) -> None:
-        """Wait while more answers are here than can be on their way, and a moment until few of them are left."""
+        """Wait while more answers wait than can be on their way, where another one would only wait behind them.
+
+        Before that a moment, while those that wait or are on their way keep the API server busy.
+        """
         await self._under_way.wait_a_moment()
         await self._room.wait()
 
