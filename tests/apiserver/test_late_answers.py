@@ -95,7 +95,7 @@ async def test_who_comes_waits_while_answers_are_on_their_way_but_not_for_long(
     place: Tenant, server: ApiServer
 ) -> None:
     """What comes while the API server has enough to do joins one statement; slow writes hold up nobody."""
-    found = (await targets(place, *STORM[:2])).values()
+    found = (await targets(place, *STORM[:12])).values()
     writer, told = Writer(server, 16), asyncio.Queue[object]()
     for target in found:
         writer.status(target, STATUS, told.put_nowait)
@@ -104,10 +104,9 @@ async def test_who_comes_waits_while_answers_are_on_their_way_but_not_for_long(
         await writer.room()
     assert told.empty(), "nothing was written, and yet it does not wait any more"
     running = asyncio.create_task(writer.run())
-    for _ in range(10):  # until workers have taken both
+    for _ in range(5):  # until workers, of which there are more, have taken all
         await asyncio.sleep(0)
     assert not await at_once(writer.room())
-    assert told.empty(), "both are on their way"
     async with asyncio.timeout(PATIENCE):
         for _ in found:
             await told.get()

@@ -20,8 +20,8 @@ Json = dict[str, Any]
 Done = Callable[[Reply], None]
 
 _BUSY_SHARE: Final = 8
-"""With answers for one in so many connections the API server is busy enough: a further statement for few claims would
-only take time from it."""
+"""Answers on one in so many connections keep the API server busy enough: a further statement for few claims would only
+compete with it for the processor."""
 _MOMENT_SECONDS: Final = 0.1
 """So long a batch waits for more to join it: one slow write must hold up nobody, and no storm of answers, which go
 before finalizers, may keep addresses from being freed."""
