@@ -1,14 +1,21 @@
 """PostgreSQL restarts amid claims that come and go: all are served, nobody twice, and the books are whole."""
 
 import asyncio
+import os
+import signal
 import time
+from collections.abc import Callable
 from functools import partial
+from urllib.parse import urlsplit
 
 import pytest
 
+from hack.pgbouncer import PROVEN_SECONDS, PgBouncer
 from hack.postgres import Postgres
 from tests.apiserver.support import Launch, Objects, Tenant, bound, watch_until
+from tests.connections.conftest import Operate
 from tests.connections.support import BRISK, assert_sound, figure, ready
+from tests.support.postgres import OPERATOR, OPERATOR_PASSWORD, operator_url
 
 ROUNDS, EACH = 3, 80
 
@@ -17,12 +24,13 @@ def any_bound(names: frozenset[str], seen: Objects) -> bool:
     return any(bound(seen[name]) for name in names if name in seen)
 
 
-@pytest.mark.parametrize("crash", [False, True], ids=["restart", "crash"])
-async def test_claims_flow_while_the_server_restarts(
-    place: Tenant, database_url: str, launch: Launch, postgres: Postgres, *, crash: bool
+async def storms(
+    place: Tenant, url: str, what: str, end: Callable[[], object], start: Callable[[], object] | None = None
 ) -> None:
-    """Three times in a storm of claims, of which the half is deleted in the next: each that stays has an address."""
-    launch(BRISK)
+    """Three of claims, of which the half is deleted in the next: each that stays has an address.
+
+    `end` is called in a thread, `start` is not: the servers that a thread starts end with it.
+    """
     await place.space("10.0.0.0/22", coolDown="0s")
     gone: list[str] = []
     kept: list[str] = []
@@ -30,19 +38,50 @@ async def test_claims_flow_while_the_server_restarts(
         names = [f"c{turn}-{number:02}" for number in range(EACH)]
         flowing = asyncio.gather(place.claims(names), place.delete("IPClaim", *(leaving := kept[: EACH // 2])))
         await watch_until(place.api, "IPClaim", place.namespace, partial(any_bound, frozenset(names)))
-        await asyncio.to_thread(postgres.kill if crash else postgres.stop)
-        await asyncio.sleep(0)
-        postgres.start()
         began = time.monotonic()
+        await asyncio.to_thread(end)
+        if start is not None:
+            start()
         await flowing
         await place.claim(f"next-{turn}")
         await place.bound(f"next-{turn}")
-        figure(f"PostgreSQL {'crashed' if crash else 'restarted'}, from its start to a new address", began)
+        figure(f"{what}, until there is a new address", began)
         names.append(f"next-{turn}")
         gone, kept = gone + leaving, kept[len(leaving) :] + names
     await place.bound(*kept)
     await place.gone("IPClaim", *gone)
-    await assert_sound(database_url, place, len(kept))
+    await assert_sound(url, place, len(kept))
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["restart", "crash"])
+async def test_claims_flow_while_the_server_restarts(
+    place: Tenant, database_url: str, launch: Launch, postgres: Postgres, *, crash: bool
+) -> None:
+    """It ends in a storm, in order or not, and is there again at once."""
+    launch(BRISK)
+    what, end = ("PostgreSQL crashed", postgres.kill) if crash else ("PostgreSQL restarted", postgres.stop)
+    await storms(place, database_url, what, end, postgres.start)
+
+
+async def test_claims_flow_while_the_pooler_restarts(
+    place: Tenant, database_url: str, operate: Operate, postgres: Postgres
+) -> None:
+    """PgBouncer ends in a storm, as old ones do, with all connections; what supervises it starts it again."""
+    with PgBouncer(postgres, logins={OPERATOR: OPERATOR_PASSWORD}) as pooler:
+
+        def end() -> None:
+            pid = pooler.pid
+            assert pid
+            os.kill(pid, signal.SIGKILL)
+            time.sleep(PROVEN_SECONDS)
+
+        url = operator_url(pooler.url_for(urlsplit(database_url).path[1:]))
+        await asyncio.sleep(PROVEN_SECONDS)
+        process = operate(url, {**BRISK, "IPAM_STATEMENT_CACHE": "false"})
+        await storms(place, database_url, "PgBouncer ended", end)
+        await ready(process)
+        assert process.terminate() == 0
+        assert "Traceback" not in process.log()  # it is expected, and said in a line
 
 
 async def test_nothing_is_asked_twice_of_a_server_that_died_amid(

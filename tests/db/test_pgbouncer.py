@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest_asyncio
 
-from hack.pgbouncer import PgBouncer
+from hack.pgbouncer import PROVEN_SECONDS, PgBouncer
 from hack.postgres import Postgres
 from ipam_operator.domain.model import Strategy
 from ipam_operator.domain.outcome import Accepted, Removed
@@ -165,7 +165,7 @@ async def test_is_started_again(postgres: Postgres) -> None:
     """A pooler that ends is back soon, as where a system looks after it, and ends with its fixture."""
     with PgBouncer(postgres) as own:
         before = own.pid
-        await asyncio.sleep(2.5)  # who ends sooner never ran
+        await asyncio.sleep(PROVEN_SECONDS)
         os.kill(before, signal.SIGKILL)
         connection = await persistently(lambda: connect(own.url_for("postgres")))
         await connection.close()

@@ -105,6 +105,7 @@ class Inbox:
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
+        self._length = telemetry.inbox_length.labels(kind.value)
         self._pending: dict[UUID, Item] = {}
         self._busy: set[UUID] = set()
         self._parked: dict[UUID, Item] = {}
@@ -220,7 +221,7 @@ class Inbox:
         self._note()
 
     def _note(self) -> None:
-        telemetry.inbox_length.labels(self.kind.value).set(len(self._pending) + len(self._parked))
+        self._length.set(len(self._pending) + len(self._parked))
         if self._pending:
             self._wake.set()
         if self._pending or self._busy or self._parked:
