@@ -78,14 +78,19 @@ def login_url(url: str, name: str, password: str) -> str:
 async def create_database(postgres: Postgres, template: str | None = None) -> str:
     """Create a database of a new name, empty or as a copy; returns its name."""
     name = f"t_{uuid4().hex[:12]}"
-    source = f' TEMPLATE "{template}"' if template else ""
-    # Settings of a database are no part of its copy; the others of `ipam.set_limits` are limits that some tests exceed.
-    await execute(
-        postgres.url_for(MAINTENANCE),
-        f'CREATE DATABASE "{name}"{source}',
-        *([f'ALTER DATABASE "{name}" SET jit = off'] if template else []),
-    )
-    return name
+    connection = await asyncpg.connect(postgres.url_for(MAINTENANCE))
+    try:
+        if template is None:
+            await connection.execute(f'CREATE DATABASE "{name}"')
+            return name
+        # Since 15 a copy goes page by page through the buffers and the log by default, for four times the work here.
+        copied = " STRATEGY file_copy" if connection.get_server_version().major >= 15 else ""
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"{copied}')
+        # Settings of a database are no part of its copy; the others of `ipam.set_limits` are limits that tests exceed.
+        await connection.execute(f'ALTER DATABASE "{name}" SET jit = off')
+        return name
+    finally:
+        await connection.close()
 
 
 async def drop_database(postgres: Postgres, name: str) -> None:
