@@ -32,7 +32,7 @@ while began=$(date +%s); "$@" & pid=$!; ! wait $pid; do [ $(($(date +%s) - began
 Who ends within two seconds of its start could not: another may have taken the port.
 """
 PROVEN_SECONDS = 2.5
-"""After its start; from then on it is surely started again."""
+"""Who has run so long is surely started again."""
 
 
 def find() -> tuple[Path, Mapping[str, str]]:

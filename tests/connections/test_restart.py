@@ -1,21 +1,21 @@
-"""PostgreSQL restarts amid claims that come and go: all are served, nobody twice, and the books are whole."""
+"""PostgreSQL or its pooler restarts amid claims that come and go: all are served, nobody twice, the books are whole."""
 
 import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from urllib.parse import urlsplit
 
 import pytest
 
 from hack.pgbouncer import PROVEN_SECONDS, PgBouncer
 from hack.postgres import Postgres
 from tests.apiserver.support import Launch, Objects, Tenant, bound, watch_until
+from tests.conftest import ToStore
 from tests.connections.conftest import Operate
 from tests.connections.support import BRISK, assert_sound, figure, ready
-from tests.support.postgres import OPERATOR, OPERATOR_PASSWORD, operator_url
+from tests.support.postgres import OPERATOR, OPERATOR_PASSWORD
 
 ROUNDS, EACH = 3, 80
 
@@ -25,23 +25,22 @@ def any_bound(names: frozenset[str], seen: Objects) -> bool:
 
 
 async def storms(
-    place: Tenant, url: str, what: str, end: Callable[[], object], start: Callable[[], object] | None = None
+    place: Tenant, url: str, what: str, interrupt: Callable[[], Awaitable[object]], rest: float = 0.0
 ) -> None:
     """Three of claims, of which the half is deleted in the next: each that stays has an address.
 
-    `end` is called in a thread, `start` is not: the servers that a thread starts end with it.
+    What `interrupt` does amid each is `what`; before that there is a rest, in seconds.
     """
     await place.space("10.0.0.0/22", coolDown="0s")
     gone: list[str] = []
     kept: list[str] = []
     for turn in range(ROUNDS):
+        await asyncio.sleep(rest)
         names = [f"c{turn}-{number:02}" for number in range(EACH)]
         flowing = asyncio.gather(place.claims(names), place.delete("IPClaim", *(leaving := kept[: EACH // 2])))
         await watch_until(place.api, "IPClaim", place.namespace, partial(any_bound, frozenset(names)))
         began = time.monotonic()
-        await asyncio.to_thread(end)
-        if start is not None:
-            start()
+        await interrupt()
         await flowing
         await place.claim(f"next-{turn}")
         await place.bound(f"next-{turn}")
@@ -58,9 +57,13 @@ async def test_claims_flow_while_the_server_restarts(
     place: Tenant, database_url: str, launch: Launch, postgres: Postgres, *, crash: bool
 ) -> None:
     """It ends in a storm, in order or not, and is there again at once."""
+
+    async def interrupt() -> None:
+        await asyncio.to_thread(postgres.kill if crash else postgres.stop)
+        postgres.start()  # not in a thread: it would end with that
+
     launch(BRISK)
-    what, end = ("PostgreSQL crashed", postgres.kill) if crash else ("PostgreSQL restarted", postgres.stop)
-    await storms(place, database_url, what, end, postgres.start)
+    await storms(place, database_url, f"PostgreSQL {'crashed' if crash else 'restarted'}", interrupt)
 
 
 async def test_claims_flow_while_the_pooler_restarts(
@@ -69,16 +72,14 @@ async def test_claims_flow_while_the_pooler_restarts(
     """PgBouncer ends in a storm, as old ones do, with all connections; what supervises it starts it again."""
     with PgBouncer(postgres, logins={OPERATOR: OPERATOR_PASSWORD}) as pooler:
 
-        def end() -> None:
+        async def interrupt() -> None:
             pid = pooler.pid
             assert pid
             os.kill(pid, signal.SIGKILL)
-            time.sleep(PROVEN_SECONDS)
 
-        url = operator_url(pooler.url_for(urlsplit(database_url).path[1:]))
-        await asyncio.sleep(PROVEN_SECONDS)
-        process = operate(url, {**BRISK, "IPAM_STATEMENT_CACHE": "false"})
-        await storms(place, database_url, "PgBouncer ended", end)
+        url, way = ToStore(pooler).lead(database_url)
+        process = operate(url, {**BRISK, **way})
+        await storms(place, database_url, "PgBouncer ended", interrupt, rest=PROVEN_SECONDS)
         await ready(process)
         assert process.terminate() == 0
         assert "Traceback" not in process.log()  # it is expected, and said in a line

@@ -1,15 +1,14 @@
 """PostgreSQL as tests and the local stack run it."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import pytest
 
 from hack import postgres_binaries
 from hack.postgres import Postgres
+from tests.support.postgres import connected
 
 
 @pytest.fixture
@@ -18,15 +17,6 @@ def server(postgres: Postgres) -> Iterator[Postgres]:
     del postgres  # marks the tier
     with Postgres() as own:
         yield own
-
-
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(url)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 def programs(root: Path, version: str, *, extension: bool = True) -> Path:

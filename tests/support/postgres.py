@@ -1,7 +1,8 @@
 """A migrated template database once, and a copy of it for each test."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Self
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -38,14 +39,21 @@ class PooledUrl(str):
         return url
 
 
-async def execute(url: str, *statements: str) -> None:
-    """Each in a transaction of its own."""
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Any]:
+    """A connection for a while."""
     connection = await asyncpg.connect(url)
     try:
-        for statement in statements:
-            await connection.execute(statement)
+        yield connection
     finally:
         await connection.close()
+
+
+async def execute(url: str, *statements: str) -> None:
+    """Each in a transaction of its own."""
+    async with connected(url) as connection:
+        for statement in statements:
+            await connection.execute(statement)
 
 
 def make_template(postgres: Postgres) -> str:
@@ -78,19 +86,16 @@ def login_url(url: str, name: str, password: str) -> str:
 async def create_database(postgres: Postgres, template: str | None = None) -> str:
     """Create a database of a new name, empty or as a copy; returns its name."""
     name = f"t_{uuid4().hex[:12]}"
-    connection = await asyncpg.connect(postgres.url_for(MAINTENANCE))
-    try:
-        if template is None:
-            await connection.execute(f'CREATE DATABASE "{name}"')
-            return name
+    if template is None:
+        await execute(postgres.url_for(MAINTENANCE), f'CREATE DATABASE "{name}"')
+        return name
+    async with connected(postgres.url_for(MAINTENANCE)) as connection:
         # Since 15 a copy goes page by page through the buffers and the log by default, for four times the work here.
         copied = " STRATEGY file_copy" if connection.get_server_version().major >= 15 else ""
         await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"{copied}')
         # Settings of a database are no part of its copy; the others of `ipam.set_limits` are limits that tests exceed.
         await connection.execute(f'ALTER DATABASE "{name}" SET jit = off')
-        return name
-    finally:
-        await connection.close()
+    return name
 
 
 async def drop_database(postgres: Postgres, name: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import asyncpg
 
 from ipam_operator.domain.outcome import Refused
-from tests.support.postgres import login_url
+from tests.support.postgres import connected, login_url
 from tests.support.store import Store, claim, network, pool
 
 ONE, OTHER = "team-one", "team-other"
@@ -54,15 +54,12 @@ async def fill(store: Store, namespace: str) -> None:
 @asynccontextmanager
 async def session(url: str, role: str = "", namespace: str | None = None) -> AsyncIterator[Any]:
     """A connection that is `role`, for the rows of `namespace`."""
-    connection = await asyncpg.connect(url)
-    try:
+    async with connected(url) as connection:
         if namespace is not None:
             await connection.execute("select set_config('ipam.namespace', $1, false)", namespace)
         if role:
             await connection.execute(f"set role {role}")
         yield connection
-    finally:
-        await connection.close()
 
 
 @asynccontextmanager

@@ -62,6 +62,8 @@ def _log_from(level: str) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr)
     # Kopf tells of every event that it has handed over; our own answers are what matters.
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
+    # It connects anew by itself and warns of each attempt with a traceback; who waits for the store is told by us.
+    logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
 
 
 def _parser() -> argparse.ArgumentParser:

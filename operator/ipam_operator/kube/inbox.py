@@ -104,7 +104,6 @@ class Inbox:
     """
 
     def __init__(self, kind: Kind) -> None:
-        self.kind = kind
         self._length = telemetry.inbox_length.labels(kind.value)
         self._pending: dict[UUID, Item] = {}
         self._busy: set[UUID] = set()

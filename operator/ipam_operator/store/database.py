@@ -183,7 +183,7 @@ class Database:
                 self._pool = await asyncpg.create_pool(
                     self._url,
                     connect=cast("Any", _connect),  # its signature is asyncpg's, as far as we use it
-                    min_size=0,  # with more asyncpg connects on its own in an outage, and logs each traceback
+                    min_size=1,  # open however long nobody asks: the next claim does not wait for it
                     max_size=self._connections,
                     command_timeout=self._timeout,
                     statement_cache_size=self._cache,
